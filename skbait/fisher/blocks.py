@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The r×r blocks a_x and c_x that give every row's exact score, and how a choice changes them.
+
+With M the present precision and F the mean Fisher information,
+
+    a_x = V_x M⁻¹ V_xᵀ,    c_x = V_x M⁻¹ F M⁻¹ V_xᵀ.
+
+Adding x lowers tr(M⁻¹F) by tr((I + a_x)⁻¹ c_x). After choosing s, with P_x = V_x M⁻¹ V_sᵀ,
+Q_x = V_x M⁻¹FM⁻¹ V_sᵀ, G = (I + a_s)⁻¹ and S = c_s,
+
+    a_x ← a_x - P_x G P_xᵀ
+    c_x ← c_x - P_x G Q_xᵀ - Q_x G P_xᵀ + P_x G S G P_xᵀ.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def gain(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """tr((I + a_x)⁻¹ c_x) of every row.
+
+    Parameters
+    ----------
+    a, c : torch.Tensor of shape (N, r, r), float64
+        Blocks, symmetric positive semidefinite.
+
+    Returns
+    -------
+    torch.Tensor of shape (N,), float64
+        Decrease of the objective by each row.
+    """
+    rank = a.shape[1]
+    if rank == 1:
+        return c[:, 0, 0] / (1.0 + a[:, 0, 0])
+    if rank == 2:
+        # closed form: the adjugate over the determinant
+        a00, a11, a01 = 1.0 + a[:, 0, 0], 1.0 + a[:, 1, 1], a[:, 0, 1]
+        numerator = a11 * c[:, 0, 0] + a00 * c[:, 1, 1] - 2.0 * a01 * c[:, 0, 1]
+        return numerator / (a00 * a11 - a01 * a01)
+    eye = torch.eye(rank, dtype=a.dtype, device=a.device)
+    root = torch.linalg.cholesky_ex(a + eye)[0]
+    half = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)  # L⁻¹
+    return ((half @ c) * half).sum(dim=(1, 2))
+
+
+def downdate(
+    a: torch.Tensor,
+    c: torch.Tensor,
+    p: torch.Tensor,
+    q: torch.Tensor,
+    g: torch.Tensor,
+    s: torch.Tensor,
+) -> None:
+    """Change the blocks of all rows, in place, for one chosen row.
+
+    Parameters
+    ----------
+    a, c : torch.Tensor of shape (N, r, r), float64
+        Blocks.
+    p, q : torch.Tensor of shape (N, r, r), for rank 1 (N,)
+        P_x and Q_x.
+    g, s : torch.Tensor of shape (r, r), float64
+        G and S of the chosen row.
+    """
+    p, q = p.to(a.dtype), q.to(a.dtype)
+    # Whatever allocates comes before the first change: see `for_chunks`.
+    if a.shape[1] == 1:
+        x = p * g[0, 0]
+        # c - 2 g p q + g² s p² = c - x (2 q - s x)
+        y = torch.addcmul(2.0 * q, x, s[0, 0], value=-1.0)
+        a[:, 0, 0].addcmul_(x, p, value=-1.0)
+        c[:, 0, 0].addcmul_(x, y, value=-1.0)
+        return
+    x = p @ g  # (N, r, r)
+    t = torch.bmm(x, (q - 0.5 * (x @ s)).mT)
+    t = t + t.mT
+    change = torch.bmm(x, p.mT)
+    a -= change
+    c -= t

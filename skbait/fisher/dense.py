@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The precision M and the mean Fisher F as dense matrices: for small P = Q·D.
+
+Let B = M₀⁻¹ and R = M₀⁻¹FM₀⁻¹ at the labelled set. Each choice s changes them by rank r:
+
+    B ← B - U G Uᵀ,    R ← R - U G Wᵀ - W G Uᵀ,    U = B V_sᵀ,  W = R V_sᵀ - U G S / 2.
+
+The changes are kept as columns U L and W L (G = L Lᵀ) and folded into the matrices only when there
+are many, so that a step reads the P×P matrices and does not write them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from skbait._backend import EXACT, rows_per_chunk
+from skbait.fisher.linalg import cholesky, inverse, symmetrise
+from skbait.fisher.rows import Rows, explicit, project, store
+
+# A matrix larger than this does not stay in a core's cache.
+CACHED_BYTES = 4 * 2**20
+
+
+def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
+    """Add ``weight · Σ_x A_xᵀA_x ⊗ h_x h_xᵀ`` to `out`.
+
+    Block (k, l) is ``Hᵀ diag((AᵀA)[k, l]) H``, so the sum costs N·D²·Q(Q+1)/2 multiply-adds
+    against N·r·(Q·D)² by the explicit factor.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows that are summed.
+    weight : float
+        Factor of the sum.
+    out : torch.Tensor of shape (Q·D, Q·D), float64
+        Added to in place; only blocks k <= l, see `mirror`.
+    """
+    n_features, n_columns = rows.n_features, rows.n_columns
+    blocks = out.view(n_columns, n_features, n_columns, n_features)
+
+    def add(k: int, chunk: slice) -> None:
+        h, a = rows.exact(chunk)
+        s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
+        # (n, Q-k, D): rows scaled for all l >= k at once
+        scaled = s[:, :, None] * h[:, None, :]
+        product = h.T @ scaled.reshape(len(h), -1)  # (D, (Q-k)·D)
+        blocks[k, :, k:, :] += product.view(n_features, n_columns - k, n_features)
+
+    for k in range(n_columns):
+        bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
+        rows.for_chunks(partial(add, k), bytes_per_row)
+
+
+def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
+    """Fill the blocks below the diagonal, (k, l) with k > l, from those above, in place."""
+    n_features = matrix.shape[0] // n_columns
+    blocks = matrix.view(n_columns, n_features, n_columns, n_features)
+    for k in range(n_columns):
+        for other in range(k):
+            blocks[k, :, other, :] = blocks[other, :, k, :].T
+    return matrix
+
+
+class DenseForm:
+    """State of the forward selection with P×P matrices.
+
+    Cost: N·D²·Q²/2 multiply-adds for F and for each kind of block, P³ for the inverse; then
+    2·N·D·Q·r per step. Memory: 4 matrices P×P in float64, and N·(D + r·Q + 2r²).
+
+    Parameters
+    ----------
+    pool, labeled : Rows
+        Candidates, and the labelled rows (or None).
+    fisher_rows : list of Rows
+        The rows over which F is the mean.
+    regularization : float
+        λ, relative to the weight of a candidate.
+    labeled_weight : float
+        Weight of a labelled row relative to that of a candidate.
+    n_steps : int
+        Number of rows that will be chosen.
+    """
+
+    def __init__(
+        self,
+        pool: Rows,
+        labeled: Rows | None,
+        fisher_rows: list[Rows],
+        regularization: float,
+        labeled_weight: float,
+        n_steps: int,
+    ):
+        self.pool = pool
+        size, rank = pool.size, pool.rank
+        device = pool.features.device
+        precision = torch.zeros(size, size, dtype=EXACT, device=device)
+        if labeled is not None:
+            mean_fisher(labeled, labeled_weight, precision)
+            mirror(precision, pool.n_columns)
+        precision.diagonal().add_(regularization)
+        self.base_inverse = inverse(precision, name="precision of the labelled set")
+        fisher = precision.zero_()
+        total = sum(len(rows) for rows in fisher_rows)
+        for rows in fisher_rows:
+            mean_fisher(rows, 1.0 / total, fisher)
+        mirror(fisher, pool.n_columns)
+        self.base_sandwich = symmetrise(self.base_inverse @ fisher @ self.base_inverse)
+        del precision, fisher
+        # The present matrices: the base ones until a fold.
+        self.inverse, self.sandwich = self.base_inverse, self.base_sandwich
+        capacity = rank * n_steps
+        if capacity > size // 2:
+            capacity = min(capacity, max(64, size // 2))
+            capacity -= capacity % rank
+        self.u = torch.empty(size, max(capacity, 8 * rank), dtype=EXACT, device=device)
+        self.w = torch.empty_like(self.u)
+        self.used = 0
+
+    def to_exact(self, pool: Rows) -> None:
+        """Go on with the same rows in float64."""
+        self.pool = pool
+
+    def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
+        if self.used:
+            self._fold()
+        return self._quadratic(self.inverse), self._quadratic(self.sandwich)
+
+    def couple(self, rows: list[int], p: torch.Tensor, q: torch.Tensor):
+        """Write P_x and Q_x of all candidates for some rows; return the exact blocks among them.
+
+        Parameters
+        ----------
+        rows : list of int
+            M rows that may be added next.
+        p, q : torch.Tensor of shape (N, r, M·r), for rank 1 (M, N)
+            V_x M⁻¹ Vᵀ and V_x M⁻¹FM⁻¹ Vᵀ, written to.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (M·r, M·r), float64
+            V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of the rows.
+        """
+        v, u, z = self._current(rows)
+        width = u.shape[1]
+
+        def write(chunk: slice, values: torch.Tensor) -> None:
+            store(p, chunk, values[:, :, :width])
+            store(q, chunk, values[:, :, width:])
+
+        project(self.pool, torch.cat([u, z], dim=1), write)
+        self._last = (u, z)
+        return v.T @ u, v.T @ z
+
+    def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
+        """Add rows last coupled to M.
+
+        Parameters
+        ----------
+        columns : list of int
+            Columns of the coupled rows that are added, r for each row.
+        g, s : torch.Tensor of shape (len(columns), len(columns)), float64
+            (I + a)⁻¹ and c among them.
+        """
+        u, z = (matrix[:, columns] for matrix in self._last)
+        g, s = g.to(u), s.to(u)
+        if self.used + len(g) > self.u.shape[1]:
+            self._fold()
+        half = cholesky(g, name="posterior block of the chosen rows")
+        new = slice(self.used, self.used + len(g))
+        self.u[:, new] = u @ half
+        self.w[:, new] = (z - 0.5 * u @ (g @ s)) @ half
+        self.used += len(g)
+
+    def exact_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blocks a_x and c_x of a few rows in float64 at the present state, (M, r, r)."""
+        v, u, z = (t.view(-1, len(rows), self.pool.rank) for t in self._current(rows))
+        return (
+            symmetrise(torch.einsum("pmi,pmj->mij", v, u)),
+            symmetrise(torch.einsum("pmi,pmj->mij", v, z)),
+        )
+
+    def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows, (m·r, m·r) float64."""
+        v = explicit(*self.pool.exact(rows))
+        return (
+            symmetrise(v.T @ (self.base_inverse @ v)),
+            symmetrise(v.T @ (self.base_sandwich @ v)),
+        )
+
+    def _current(self, rows: list[int]):
+        """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r) float64, at the present state."""
+        v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
+        u, z = self.inverse @ v, self.sandwich @ v
+        if self.used:
+            past_u, past_w = self.u[:, : self.used], self.w[:, : self.used]
+            vu, vw = past_u.T @ v, past_w.T @ v
+            z = torch.addmm(torch.addmm(z, past_u, vw, alpha=-1), past_w, vu, alpha=-1)
+            u = torch.addmm(u, past_u, vu, alpha=-1)
+        return v, u, z
+
+    def _fold(self) -> None:
+        """Work the kept changes into the matrices."""
+        u, w = self.u[:, : self.used], self.w[:, : self.used]
+        change = u @ w.T
+        # out of place: the base matrices stay for the backward pass
+        self.inverse = torch.addmm(self.inverse, u, u.T, alpha=-1)
+        self.sandwich = self.sandwich - change - change.T
+        self.used = 0
+
+    def _quadratic(self, matrix: torch.Tensor) -> torch.Tensor:
+        """V_x B V_xᵀ of all candidates for a symmetric matrix B, (N, r, r) float64.
+
+        With the blocks ``t_x[k, l] = h_xᵀ B_kl h_x``, k <= l, this is A_x t_x A_xᵀ.
+        """
+        pool = self.pool
+        n_columns, n_features = pool.n_columns, pool.n_features
+        out = torch.empty(
+            len(pool), pool.rank, pool.rank, dtype=EXACT, device=pool.features.device
+        )
+        blocks = matrix.view(n_columns, n_features, n_columns, n_features)
+        # (D, (Q-k)·D) for every k, in the dtype of the pass
+        right = [
+            blocks[k, :, k:, :].reshape(n_features, -1).to(pool.features.dtype)
+            for k in range(n_columns)
+        ]
+
+        def write(chunk: slice) -> None:
+            h, a = pool.features[chunk], pool.coefficients[chunk].to(EXACT)
+            t = torch.empty(len(h), n_columns, n_columns, dtype=EXACT, device=h.device)
+            for k in range(n_columns):
+                product = (h @ right[k]).view(len(h), n_columns - k, n_features)
+                values = torch.linalg.vecdot(product, h[:, None, :]).to(EXACT)
+                t[:, k, k:] = values
+                t[:, k:, k] = values
+            out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
+
+        bytes_per_row = pool.features.element_size() * n_columns * (n_features + 8)
+        pool.for_chunks(write, bytes_per_row)
+        return out
+
+
+def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
+    """Estimated seconds (on one yardstick with the factored form) and bytes of this form."""
+    size = n_features * n_columns
+    pairs = n_columns * (n_columns + 1) / 2
+    setup = n_fisher * n_features**2 * pairs * 2.5 + 3 * size**3 * 2.5
+    setup += 2 * n * n_features**2 * pairs
+    # a matrix element read from memory counts like some multiply-adds
+    read = 2 * size**2 * 8 / (2 if size**2 * 8 > CACHED_BYTES else 8)
+    step = 2 * n * n_features * n_columns * rank + read
+    memory = 5 * 8 * size**2 + 16 * size * min(rank * n_steps, size)
+    chunk = rows_per_chunk(8 * n_columns * n_features, n)
+    return setup + n_steps * step, memory + 8 * chunk * n_columns * n_features

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The precision M through a small Gram matrix and F as an operator: for large P = Q·D.
+
+M = λI + WᵀW, where W stacks the V of the labelled and of the chosen rows, so with one small
+Cholesky factor of λI + WWᵀ
+
+    M⁻¹ u = (u - Wᵀ (λI + W Wᵀ)⁻¹ W u) / λ,
+
+and F u is the mean over rows of V_xᵀ (V_x u): two products with the features. No P×P matrix
+exists. The first blocks come from kernels between rows, m(x, j) = V_x M⁻¹ V_jᵀ:
+
+    a_x = m(x, x),    c_x = mean over j of m(x, j) m(x, j)ᵀ.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from skbait._backend import CHUNK_BYTES, EXACT, for_chunks, rows_per_chunk
+from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
+from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project, store
+
+
+class GramPrecision:
+    """M = λI + WᵀW known through the Cholesky factor L of λI + WWᵀ; rows can be appended.
+
+    L⁻¹ itself is kept: it grows by a block row with every append, and multiplying with it reads
+    each number once, where a triangular solve from torch copies the factor first.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (L, D), float64
+        Features of the labelled rows.
+    coefficients : torch.Tensor of shape (L, r, Q), float64
+        Their factors, scaled by the square root of their weight.
+    regularization : float
+        λ.
+    capacity : int
+        Number of rows that may be appended.
+    """
+
+    def __init__(self, features, coefficients, regularization: float, capacity: int):
+        n, rank, n_columns = coefficients.shape
+        self.regularization = regularization
+        self.rank = rank
+        self.n = n
+        total = n + capacity
+        self.features = features.new_empty(total, features.shape[1])
+        self.coefficients = coefficients.new_empty(total, rank, n_columns)
+        self.root_inverse = features.new_zeros(total * rank, total * rank)
+        self.features[:n] = features
+        self.coefficients[:n] = coefficients
+        if n:
+            gram = kernel(features, coefficients, features, coefficients)
+            gram.diagonal().add_(regularization)
+            root = cholesky(symmetrise(gram), name="Gram matrix of the labelled rows")
+            self.root_inverse[: n * rank, : n * rank] = invert_triangle(root)
+
+    def _rows(self):
+        """Features, factors and L⁻¹ of the rows in M."""
+        m = self.n * self.rank
+        return self.features[: self.n], self.coefficients[: self.n], self.root_inverse[:m, :m]
+
+    def reduce(self, features: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+        """L⁻¹ W V_xᵀ of some rows, (n·r, M·r)."""
+        h, a, root_inverse = self._rows()
+        return root_inverse @ kernel(h, a, features, coefficients)
+
+    def solve(self, u: torch.Tensor) -> torch.Tensor:
+        """M⁻¹ u of columns u, (P, m) float64."""
+        h, a, root_inverse = self._rows()
+        if self.n:
+            n_columns, m = a.shape[2], u.shape[1]
+            flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
+            wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m))  # (n, r, m)
+            alpha = root_inverse.T @ (root_inverse @ wu.view(-1, m))
+            t = torch.bmm(a.mT, alpha.view(-1, self.rank, m))  # (n, Q, m)
+            change = (h.T @ t.view(self.n, -1)).view(-1, n_columns, m)
+            u = u - change.permute(1, 0, 2).reshape(-1, m)
+        return u / self.regularization
+
+    def append(self, features: torch.Tensor, coefficients: torch.Tensor) -> None:
+        """Add one row, (D,) and (r, Q), to M: one more block row of the Cholesky factor."""
+        h, a = features[None], coefficients[None]
+        m = self.n * self.rank
+        new = slice(m, m + self.rank)
+        block = kernel(h, a, h, a)
+        block.diagonal().add_(self.regularization)
+        left = self.reduce(h, a)  # (m, r)
+        root = cholesky(symmetrise(block - left.T @ left), name="Gram block of the chosen row")
+        corner = invert_triangle(root)
+        self.root_inverse[new, :m] = -corner @ (left.T @ self.root_inverse[:m, :m])
+        self.root_inverse[new, new] = corner
+        self.features[self.n], self.coefficients[self.n] = features, coefficients
+        self.n += 1
+
+
+class FactoredForm:
+    """State of the forward selection without any P×P matrix.
+
+    Cost: N·N_F·r²·L·r/2 multiply-adds for the first blocks, where N_F rows make F; then
+    3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, and
+    N·(D + r·Q + 2r²) after.
+
+    The parameters are those of `DenseForm`.
+    """
+
+    def __init__(
+        self,
+        pool: Rows,
+        labeled: Rows | None,
+        fisher_rows: list[Rows],
+        regularization: float,
+        labeled_weight: float,
+        n_steps: int,
+    ):
+        self.pool = pool
+        self.fisher_rows = fisher_rows
+        self.total = sum(len(rows) for rows in fisher_rows)
+        device = pool.features.device
+        if labeled is None:
+            h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
+            a = torch.empty(0, pool.rank, pool.n_columns, dtype=EXACT, device=device)
+        else:
+            h, a = labeled.exact(slice(None))
+            a = a * labeled_weight**0.5
+        self.precision = GramPrecision(h, a, regularization, n_steps)
+        self.n_labeled = len(h)
+
+    def to_exact(self, pool: Rows) -> None:
+        """Go on with the same rows in float64."""
+        self.fisher_rows = [
+            pool if rows is self.pool else rows.to_exact() for rows in self.fisher_rows
+        ]
+        self.pool = pool
+
+    def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
+        n, rank = len(self.pool), self.pool.rank
+        device = self.pool.features.device
+        a = torch.empty(n, rank, rank, dtype=EXACT, device=device)
+        c = torch.zeros(n, rank, rank, dtype=EXACT, device=device)
+        reduced = self._reduced(self.pool)
+        self._diagonal(reduced, a)
+        for rows in self.fisher_rows:
+            if rows is self.pool:
+                self._add_kernels(reduced, None, None, c)
+            else:
+                self._add_kernels(reduced, rows, self._reduced(rows), c)
+        c /= self.total
+        return a, symmetrise(c)
+
+    def couple(self, rows: list[int], p: torch.Tensor, q: torch.Tensor):
+        """Write P_x and Q_x of all candidates for some rows; see `DenseForm.couple`."""
+        index = torch.as_tensor(rows, device=self.pool.features.device)
+        h, a = self._last = self.pool.exact(index)
+        v = explicit(h, a)
+        u = self.precision.solve(v)
+        fu, c = self._apply_fisher(u, keep=p)
+
+        def write(chunk: slice, values: torch.Tensor) -> None:
+            store(q, chunk, values)
+
+        project(self.pool, self.precision.solve(fu), write)
+        return v.T @ u, c
+
+    def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
+        """Add rows last coupled to M; see `DenseForm.add`."""
+        h, a = self._last
+        for row in dict.fromkeys(column // self.pool.rank for column in columns):
+            self.precision.append(h[row], a[row])
+
+    def exact_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Blocks a_x and c_x of a few rows in float64 at the present state, (M, r, r)."""
+        rank = self.pool.rank
+        index = torch.as_tensor(rows, device=self.pool.features.device)
+        v = explicit(*self.pool.exact(index))
+        u = self.precision.solve(v)
+        n = len(rows)
+        a = torch.einsum("pmi,pmj->mij", v.view(-1, n, rank), u.view(-1, n, rank))
+        c = torch.zeros(n, rank, rank, dtype=EXACT, device=v.device)
+
+        def work(chunk: slice, values: torch.Tensor) -> None:
+            values = values.reshape(-1, n, rank)
+            c.add_(torch.einsum("xmi,xmj->mij", values, values))
+
+        for fisher_rows in self.fisher_rows:
+            project(fisher_rows, u, work, exact=True)
+        return symmetrise(a), symmetrise(c / self.total)
+
+    def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows, (m·r, m·r) float64."""
+        self.precision.n = self.n_labeled  # the chosen rows leave M again
+        h, a = self.pool.exact(rows)
+        reduced = self.precision.reduce(h, a)
+        first = kernel(h, a, h, a) - reduced.T @ reduced
+        second = torch.zeros_like(first)
+
+        def add(fisher_rows: Rows, chunk: slice) -> None:
+            hx, ax = fisher_rows.exact(chunk)
+            m = kernel(hx, ax, h, a)
+            m -= self.precision.reduce(hx, ax).T @ reduced
+            second.addmm_(m.T, m)
+
+        width = (len(rows) + self.n_labeled) * self.pool.rank
+        for fisher_rows in self.fisher_rows:
+            fisher_rows.for_chunks(partial(add, fisher_rows), 16 * self.pool.rank * width)
+        scale = self.precision.regularization
+        return symmetrise(first / scale), symmetrise(second / (self.total * scale**2))
+
+    def _apply_fisher(self, u: torch.Tensor, keep: torch.Tensor):
+        """F u and uᵀF u; V_x u of the candidates is written to `keep` on the way."""
+        total = torch.zeros_like(u)
+        c = torch.zeros(u.shape[1], u.shape[1], dtype=EXACT, device=u.device)
+
+        def work(rows: Rows, chunk: slice, values: torch.Tensor) -> None:
+            if rows is self.pool:
+                store(keep, chunk, values)
+            part = adjoint(rows, chunk, values).to(EXACT)
+            flat = values.reshape(-1, values.shape[2]).to(EXACT)
+            c.addmm_(flat.T, flat)
+            total.add_(part)
+
+        def only_keep(chunk: slice, values: torch.Tensor) -> None:
+            store(keep, chunk, values)
+
+        for rows in self.fisher_rows:
+            project(rows, u, partial(work, rows))
+        if not any(rows is self.pool for rows in self.fisher_rows):
+            project(self.pool, u, only_keep)
+        return total / self.total, symmetrise(c / self.total)
+
+    def _reduced(self, rows: Rows) -> torch.Tensor:
+        """L⁻¹ W V_xᵀ of all rows, (n·r, N·r), in the dtype of the pass."""
+        rank = rows.rank
+        out = rows.features.new_empty(self.precision.n * rank, len(rows) * rank)
+        if self.precision.n:
+
+            def write(chunk: slice) -> None:
+                columns = slice(chunk.start * rank, chunk.stop * rank)
+                out[:, columns] = self.precision.reduce(*rows.exact(chunk)).to(out.dtype)
+
+            rows.for_chunks(write, 8 * rank * (2 * len(out) + self.pool.n_columns))
+        return out
+
+    def _diagonal(self, reduced: torch.Tensor, out: torch.Tensor) -> None:
+        """Write a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ."""
+        rank = self.pool.rank
+
+        def write(chunk: slice) -> None:
+            h, a = self.pool.exact(chunk)
+            block = torch.bmm(a, a.mT) * (h * h).sum(1)[:, None, None]
+            if len(reduced):
+                part = reduced[:, chunk.start * rank : chunk.stop * rank].to(EXACT)
+                part = part.view(len(part), -1, rank).permute(1, 2, 0)  # (n, r, m)
+                block -= torch.bmm(part, part.mT)
+            out[chunk] = symmetrise(block) / self.precision.regularization
+
+        self.pool.for_chunks(write, 8 * (rank * 2 * len(reduced) + self.pool.n_features))
+
+    def _add_kernels(self, reduced, rows: Rows | None, other, c: torch.Tensor) -> None:
+        """Add the sum over j of m(x, j) m(x, j)ᵀ to every c_x.
+
+        With ``rows=None`` j runs over the pool itself and m(x, j) = m(j, x)ᵀ halves the work.
+        """
+        pool, rank = self.pool, self.pool.rank
+        symmetric = rows is None
+        if symmetric:
+            rows, other = pool, reduced
+        size = pool.features.element_size()
+        # square blocks of kernels: large enough for full speed of the matrix product
+        block = int((CHUNK_BYTES / size) ** 0.5) // rank
+        chunk_size = rows_per_chunk(1, len(rows), block)
+        scale = 1.0 / self.precision.regularization
+
+        def work(x: slice) -> None:
+            change = torch.zeros_like(c[x])
+            later = torch.zeros_like(c[x.stop :]) if symmetric else None
+            hx, ax = pool.features[x], pool.coefficients[x]
+            bx = reduced[:, x.start * rank : x.stop * rank]
+            start = x.start if symmetric else 0
+            while start < len(rows):
+                # among the pool itself: first the block on the diagonal, whole, then those right
+                # of it, which count for both sides
+                on_diagonal = symmetric and start == x.start
+                j = slice(start, x.stop if on_diagonal else min(start + chunk_size, len(rows)))
+                m = kernel(hx, ax, rows.features[j], rows.coefficients[j])
+                if len(reduced):
+                    m.addmm_(bx.T, other[:, j.start * rank : j.stop * rank], alpha=-1)
+                m *= scale
+                by_x = m.view(-1, rank, m.shape[1])
+                change += torch.bmm(by_x, by_x.mT).to(EXACT)
+                if symmetric and not on_diagonal:
+                    by_j = m.T.reshape(-1, rank, m.shape[0])
+                    part = slice(j.start - x.stop, j.stop - x.stop)
+                    later[part] += torch.bmm(by_j, by_j.mT).to(EXACT)
+                start = j.stop
+            c[x] += change
+            if symmetric:
+                c[x.stop :] += later
+
+        pool_chunk = chunk_size if pool.chunk_size is None else pool.chunk_size
+        for_chunks(work, len(pool), max(1, min(pool_chunk, len(pool))))
+
+
+def work_of_factored(n, n_fisher, n_labeled, n_features, n_columns, rank, n_steps):
+    """Estimated seconds (on one yardstick with the dense form) and bytes of this form."""
+    gram = (n_labeled + n_steps) * rank
+    per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
+    setup = n * n_fisher * per_pair + 2.5 * n * rank * (n_labeled * rank) ** 2
+    step = 3 * n_fisher * n_features * n_columns * rank + 2.5 * 8 * gram * n_features * n_columns
+    memory = 4 * n * rank * n_labeled * rank + 8 * gram**2 + 8 * gram * n_features
+    return setup + n_steps * step, memory

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""BAIT's selection: greedy forward choice with exact incremental scores, then backward removal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from skbait._backend import EXACT, for_chunks, rows_per_chunk, working_dtype
+from skbait.fisher import backward
+from skbait.fisher.dense import DenseForm, work_of_dense
+from skbait.fisher.factored import FactoredForm, work_of_factored
+from skbait.fisher.factors import VARIANTS, factor, n_parameters
+from skbait.fisher.forward import Forward
+from skbait.fisher.rows import Rows
+
+KAPPA = 0.1
+"""λ = KAPPA · tr(F) / P with ``regularization="auto"``."""
+
+FORMS = ("auto", "dense", "factored")
+WEIGHTINGS = ("posterior", "original")
+
+# Memory that the dense form may ask for before the factored one is preferred, in bytes.
+DENSE_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `select` returns.
+
+    Attributes
+    ----------
+    positions : torch.Tensor of shape (n,), int64
+        Chosen rows of the pool, in the order in which the forward pass added them.
+    gains : torch.Tensor of shape (N,), float64
+        Decrease of tr(M⁻¹F) by each row of the pool alone, before any choice.
+    regularization : float
+        λ.
+    form : str
+        "dense" or "factored".
+    """
+
+    positions: torch.Tensor
+    gains: torch.Tensor
+    regularization: float
+    form: str
+
+
+@torch.no_grad()
+def select(
+    features: torch.Tensor,
+    probabilities: torch.Tensor,
+    labeled_features: torch.Tensor | None,
+    labeled_probabilities: torch.Tensor | None,
+    n: int,
+    *,
+    variant: str = "exp",
+    top_c: int = 2,
+    regularization: float | str = "auto",
+    weighting: str = "posterior",
+    oversample: float = 2.0,
+    fisher_samples: int | None = None,
+    form: str = "auto",
+    chunk_size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Selection:
+    """Choose n rows of the pool by BAIT's objective.
+
+    S is chosen to minimise ``tr(M⁻¹F)`` with
+    ``M = λI + w_L Σ_{x labelled} I(x) + w_S Σ_{x in S} I(x)`` and F the mean of I(x) over the pool
+    and the labelled rows, by greedy forward choice of ``min(oversample·n, N)`` rows and greedy
+    backward removal down to n.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (N, D)
+        Last-layer features of the pool. float32 and float64 are used as they are.
+    probabilities : torch.Tensor of shape (N, K)
+        Class probabilities of the pool, on the same device.
+    labeled_features : torch.Tensor of shape (L, D) or None
+        Features of the labelled rows.
+    labeled_probabilities : torch.Tensor of shape (L, K) or None
+        Their class probabilities.
+    n : int
+        Number of rows to choose, 1 <= n <= N.
+    variant : {"exp", "exact", "binary"}, default="exp"
+        Which Fisher information: see `skbait.fisher.factors`.
+    top_c : int, default=2
+        Classes in the expectation of ``variant="exp"``.
+    regularization : float or "auto", default="auto"
+        λ, or ``0.1 · tr(F) / P``, which makes the choice independent of the scale of the features.
+    weighting : {"posterior", "original"}, default="posterior"
+        "posterior": w_L = w_S = 1. "original": w_L = 1/(L+n), w_S = n/(L+n), as in the published
+        code of BAIT (arXiv 2106.09675).
+    oversample : float, default=2.0
+        How many times n rows the forward pass chooses; 1.0 leaves out the backward pass.
+    fisher_samples : int or None, default=None
+        Average F over this many rows drawn at random, instead of all.
+    form : {"auto", "dense", "factored"}, default="auto"
+        How M⁻¹ and F are held; "auto" estimates which costs less.
+    chunk_size : int or None, default=None
+        Rows at a time. It never changes the choice.
+    generator : torch.Generator or None, default=None
+        CPU generator that draws the `fisher_samples`.
+
+    Returns
+    -------
+    Selection
+        The choice and the score of every candidate.
+
+    Raises
+    ------
+    ValueError
+        If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization` or
+        `fisher_samples` is out of range, or the features hold NaN or infinite numbers.
+
+    Notes
+    -----
+    With m = min(oversample·n, N) forward steps, r the rows of a factor and Q = K - 1 (binary: 1):
+    dense O(N·D²·Q² + (QD)³ + m·N·D·Q·r); factored O(N²·r³·L + m·N·D·Q·r). The pass over the pool
+    runs in the dtype of the features. Whatever its rounding, rows whose scores come close to the
+    best are scored again in float64 before one is chosen, and the whole selection goes on in
+    float64 if the running scores are seen to drift.
+    """
+    _check_rows("", features, probabilities)
+    n_pool, n_classes = probabilities.shape
+    n_labeled = 0 if labeled_features is None else len(labeled_features)
+    if n_labeled:
+        _check_rows("labeled_", labeled_features, labeled_probabilities)
+        _check_alike(features, probabilities, labeled_features, labeled_probabilities)
+    _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples)
+    make_factor = partial(factor, variant=variant, top_c=top_c)
+
+    sources = [(features, probabilities), (labeled_features, labeled_probabilities)]
+    sources = sources[: 2 if n_labeled else 1]
+    drawn = _draw(n_pool + n_labeled, fisher_samples, generator)
+    norms = [torch.linalg.vector_norm(h, dim=1, dtype=EXACT) for h, _ in sources]
+    _check_finite(sources, norms)
+    trace = _mean_trace(sources, norms, drawn, make_factor)
+    size = n_parameters(variant, features.shape[1], n_classes)
+    lam = _regularization(regularization, trace, size)
+    # In units in which the mean trace is 1, nothing overflows whatever the scale of the features.
+    scale = trace**-0.5 if trace > 0.0 else 1.0
+    dtype = working_dtype(features.dtype)
+    if not 1e-12 < float(norms[0].max()) < 1e12:
+        dtype = EXACT  # float32 could not hold products of such features
+    pool, *labeled = (Rows(h.to(dtype), p, make_factor, chunk_size, scale) for h, p in sources)
+    labeled = labeled[0] if labeled else None
+    fisher_rows = _fisher_rows(pool, labeled, drawn)
+
+    # Everything is relative to the weight of a candidate, which becomes 1.
+    weight = 1.0 if weighting == "posterior" else n / (n_labeled + n)
+    labeled_weight = 1.0 if weighting == "posterior" else 1.0 / n
+    n_steps = min(n_pool, int(oversample * n))
+    if form == "auto":
+        form = _cheaper_form(pool, n_labeled, sum(len(rows) for rows in fisher_rows), n_steps)
+    make_form = DenseForm if form == "dense" else FactoredForm
+    state = make_form(pool, labeled, fisher_rows, lam * scale**2 / weight, labeled_weight, n_steps)
+
+    forward = Forward(state)
+    gains = forward.gains.clamp_min(0.0) / weight
+    chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
+    if n_steps > n:
+        stay = backward.keep(*state.gram(chosen), pool.rank, n)
+        chosen = chosen[stay]
+    return Selection(chosen, gains, lam, form)
+
+
+def _draw(total: int, fisher_samples: int | None, generator: torch.Generator | None):
+    """Positions, among pool and then labelled rows, over which F is the mean; None for all."""
+    if fisher_samples is None or fisher_samples >= total:
+        return None
+    return torch.randperm(total, generator=generator)[:fisher_samples].sort().values
+
+
+def _fisher_rows(pool: Rows, labeled: Rows | None, drawn: torch.Tensor | None) -> list[Rows]:
+    """The rows over which F is the mean: all, or the drawn ones."""
+    every = [pool] if labeled is None else [pool, labeled]
+    if drawn is None:
+        return every
+    drawn = drawn.to(pool.features.device)
+    parts = [pool.take(drawn[drawn < len(pool)])]
+    if labeled is not None:
+        parts.append(labeled.take(drawn[drawn >= len(pool)] - len(pool)))
+    return [rows for rows in parts if len(rows)]
+
+
+def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> float:
+    """tr(F) = mean of tr(AAᵀ) ‖h‖² over the rows of F, before any scaling."""
+    traces = []
+    for (_, p), norm in zip(sources, norms, strict=True):
+        out = torch.empty_like(norm)
+
+        def write(p, norm, out, rows: slice) -> None:
+            out[rows] = norm[rows].square() * make_factor(p[rows]).square().sum((1, 2))
+
+        chunk = rows_per_chunk(8 * 6 * p.shape[1], len(p))
+        for_chunks(partial(write, p, norm, out), len(p), chunk)
+        traces.append(out)
+    every = torch.cat(traces)
+    return float((every if drawn is None else every[drawn.to(every.device)]).mean())
+
+
+def _regularization(regularization: float | str, trace: float, size: int) -> float:
+    """λ, absolute."""
+    if isinstance(regularization, str) and regularization == "auto":
+        # no row has any information: every choice is as good, and any λ will do
+        return KAPPA * trace / size if trace > 0.0 else 1.0
+    if isinstance(regularization, str) or not 0.0 < float(regularization) < float("inf"):
+        raise ValueError(
+            f"regularization={regularization!r} must be 'auto' or a positive finite number."
+        )
+    return float(regularization)
+
+
+def _cheaper_form(pool: Rows, n_labeled: int, n_fisher: int, n_steps: int) -> str:
+    """Choose the form by estimated work, within `DENSE_BYTES`."""
+    shape = (pool.n_features, pool.n_columns, pool.rank, n_steps)
+    dense, dense_bytes = work_of_dense(len(pool), n_fisher, *shape)
+    factored, factored_bytes = work_of_factored(len(pool), n_fisher, n_labeled, *shape)
+    if dense_bytes > max(DENSE_BYTES, factored_bytes):
+        return "factored"
+    return "dense" if dense <= factored else "factored"
+
+
+def _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples):
+    if not 1 <= n <= n_pool:
+        raise ValueError(f"n={n} must lie between 1 and the {n_pool} rows of the pool.")
+    for name, value, allowed in (
+        ("variant", variant, VARIANTS),
+        ("weighting", weighting, WEIGHTINGS),
+        ("form", form, FORMS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(allowed)}.")
+    if variant == "exp" and not 1 <= top_c <= n_classes:
+        raise ValueError(f"top_c={top_c} must lie between 1 and the {n_classes} classes.")
+    if not 1.0 <= oversample < float("inf"):
+        raise ValueError(f"oversample={oversample} must be a finite number of at least 1.")
+    if fisher_samples is not None and fisher_samples < 1:
+        raise ValueError(f"fisher_samples={fisher_samples} must be at least 1, or None.")
+
+
+def _check_rows(prefix: str, features: torch.Tensor, probabilities: torch.Tensor) -> None:
+    """Raise for one set of rows whose tensors are not what they must be."""
+    names = f"{prefix}features", f"{prefix}probabilities"
+    if features.ndim != 2 or probabilities.ndim != 2 or probabilities.shape[1] < 2:
+        raise ValueError(
+            f"{names[0]} must have shape (N, D) and {names[1]} (N, K) with K >= 2; "
+            f"got {tuple(features.shape)} and {tuple(probabilities.shape)}."
+        )
+    if len(features) != len(probabilities):
+        raise ValueError(
+            f"{names[0]} has {len(features)} rows but {names[1]} has {len(probabilities)}."
+        )
+
+
+def _check_finite(sources, norms) -> None:
+    """Raise for NaN or infinite features (seen in their norms) or probabilities."""
+    for prefix, (_, p), norm in zip(("", "labeled_"), sources, norms, strict=False):
+        for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
+            if not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} holds NaN or infinite numbers.")
+
+
+def _check_alike(features, probabilities, labeled_features, labeled_probabilities) -> None:
+    """Raise where pool and labelled rows are not of one kind."""
+    for what, one, other in (
+        ("features", features, labeled_features),
+        ("probabilities", probabilities, labeled_probabilities),
+    ):
+        if one.shape[1] != other.shape[1]:
+            raise ValueError(
+                f"the pool has {one.shape[1]} {what} a row but the labelled rows "
+                f"{other.shape[1]}; both must come from one fitted estimator."
+            )
+    if features.dtype != labeled_features.dtype:
+        raise ValueError(
+            f"features are {features.dtype} but labeled_features {labeled_features.dtype}; "
+            "pass both in one dtype."
+        )
