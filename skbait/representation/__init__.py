@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a fitted estimator and X to last-layer features and probabilities.
+
+`represent` knows skorch nets, the linear classifiers and the perceptron of scikit-learn, and what
+wraps them; ``represent.register(MyType)`` adds a type.
+"""
+
+from skbait.representation import linear, network, wrappers  # noqa: F401 - they register adapters
+from skbait.representation.base import Representation, can_represent, probabilities, represent
+
+__all__ = ["Representation", "can_represent", "probabilities", "represent"]

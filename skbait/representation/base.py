@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a strategy sees of a model: last-layer features and probabilities, by type of estimator.
+
+`represent` dispatches on the type of the estimator. An adapter for a new type is a function::
+
+    @represent.register(MyClassifier)
+    def _(estimator, X, *, last_layer, device):
+        return Representation(features, probabilities, None, estimator.classes_)
+
+Adapters of estimators that wrap another one (pipelines, searches, ...) live in `wrappers` and ask
+for the representation of what is inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import singledispatch
+
+import numpy as np
+import torch
+
+from skbait._backend import resolve_device
+from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
+from skbait.utils.data import num_rows
+from skbait.utils.state import keep_random_states, keep_training_flags
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Features and probabilities of some rows under a fitted model.
+
+    The tensors are not to be written to: features may share the memory of the caller's X.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (N, D)
+        Input of the last linear layer, without a column for the bias; float32 or float64.
+    probabilities : torch.Tensor of shape (N, K)
+        One column a class, K >= 2: a model with a single logit has two columns here too.
+    logits : torch.Tensor of shape (N, K) or (N, 1), or None
+        What the last linear layer gives, before any softmax or sigmoid; one column for models
+        with a single logit; None where the probabilities do not come from such a layer (a
+        calibrated classifier).
+    classes : ndarray of shape (K,)
+        The labels of the columns of `probabilities`.
+    """
+
+    features: torch.Tensor
+    probabilities: torch.Tensor
+    logits: torch.Tensor | None
+    classes: np.ndarray
+
+    def __post_init__(self):
+        """Turn arrays into tensors and refuse shapes that do not fit each other."""
+        for name in ("features", "probabilities", "logits"):
+            value = getattr(self, name)
+            if value is None and name != "features":
+                continue
+            value = as_tensor(value)
+            if value.ndim != 2:
+                raise ValueError(f"{name} must have two dimensions, got shape {_shape(value)}.")
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "classes", np.asarray(self.classes))
+        others = {"probabilities": self.probabilities, "logits": self.logits}
+        for name, value in others.items():
+            if value is not None and value.shape[0] != self.features.shape[0]:
+                raise ValueError(
+                    f"features have {self.features.shape[0]} rows, {name} {value.shape[0]}."
+                )
+        if self.probabilities is not None:
+            _check_columns(self.probabilities, self.classes)
+
+    def to(self, device: torch.device) -> Representation:
+        """Return the same representation with its tensors on `device`.
+
+        Parameters
+        ----------
+        device : torch.device
+            The device; nothing is copied for tensors that are there already.
+
+        Returns
+        -------
+        Representation
+            The representation there.
+        """
+        moved = {
+            name: None if value is None else value.to(device)
+            for name in ("features", "probabilities", "logits")
+            for value in [getattr(self, name)]
+        }
+        return replace(self, **moved)
+
+
+def _shape(tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _check_columns(probabilities: torch.Tensor, classes: np.ndarray) -> None:
+    if probabilities.ndim != 2:
+        raise ValueError(
+            "one column of probabilities a class is needed, got an array of shape "
+            f"{_shape(probabilities)}; a multi-label or multi-output model cannot be used."
+        )
+    if probabilities.shape[1] != len(classes):
+        raise ValueError(
+            f"the model gives {probabilities.shape[1]} columns of probabilities, but its classes "
+            f"are {len(classes)}."
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"at least two classes are needed, but the model knows {len(classes)}: label rows of "
+            "another class first."
+        )
+
+
+_SUPPORTED = (
+    "skorch nets; linear classifiers of scikit-learn with predict_proba (LogisticRegression, "
+    "SGDClassifier(loss='log_loss'), LinearDiscriminantAnalysis); MLPClassifier; and these inside "
+    "Pipeline, GridSearchCV and its kin, CalibratedClassifierCV or FrozenEstimator"
+)
+
+
+@singledispatch
+def represent_adapter(estimator, X, *, last_layer, device) -> Representation:
+    """Represent rows by the adapter of the estimator's type, unguarded; adapters call this.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator.
+    X : object
+        The rows.
+    last_layer : str or None
+        See `represent`.
+    device : str or torch.device
+        See `represent`.
+
+    Returns
+    -------
+    Representation
+        Its `probabilities` may be None where the estimator gives none (a ``LinearSVC`` inside a
+        ``CalibratedClassifierCV``).
+    """
+    name = type(estimator).__name__
+    raise TypeError(
+        f"skbait does not know how to take last-layer features from {name}. It knows "
+        f"{_SUPPORTED}. For another type, register a function: "
+        f"`@skbait.representation.represent.register({name})` above "
+        "`def _(estimator, X, *, last_layer, device): return Representation(features, "
+        "probabilities, logits, classes)`. Strategies that need probabilities only, such as "
+        "MarginQuery, take any classifier."
+    )
+
+
+@singledispatch
+def probabilities_adapter(estimator, X, *, device) -> tuple[torch.Tensor, np.ndarray]:
+    """Give probabilities by the adapter of the estimator's type, unguarded.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier. Unless its type has an adapter, its ``predict_proba`` is called on
+        blocks of rows.
+    X : object
+        The rows.
+    device : str or torch.device
+        See `represent`.
+
+    Returns
+    -------
+    probabilities : torch.Tensor of shape (N, K)
+        The probabilities.
+    classes : ndarray of shape (K,)
+        The labels of the columns.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        if _is_registered(estimator):
+            found = represent_adapter(estimator, X, last_layer=None, device=device)
+            if found.probabilities is not None:
+                return found.probabilities, found.classes
+        raise TypeError(
+            f"{type(estimator).__name__} has no predict_proba, and probabilities are needed. Use "
+            "a classifier that has it, or wrap yours in CalibratedClassifierCV."
+        )
+    X = on_host(X)
+    n_rows = num_rows(X)
+    buffer = RowBuffer(n_rows, resolve_device(device))
+    for block in blocks_of(X, n_rows):
+        found = estimator.predict_proba(block)
+        if isinstance(found, list):
+            raise ValueError(
+                f"{type(estimator).__name__} was fitted on several outputs at once; one column "
+                "of labels is needed."
+            )
+        buffer.add("probabilities", found)
+    return buffer.get("probabilities"), np.asarray(estimator.classes_)
+
+
+def _is_registered(estimator) -> bool:
+    """Tell whether the estimator's type has an adapter of its own."""
+    default = represent_adapter.dispatch(object)
+    return represent_adapter.dispatch(type(estimator)) is not default
+
+
+@singledispatch
+def can_represent(estimator) -> bool:
+    """Tell whether `represent` knows what to do with an estimator, fitted or not.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator. Wrappers such as ``Pipeline`` are judged by what they hold.
+
+    Returns
+    -------
+    bool
+        True where the type, or that of the wrapped estimator, has an adapter and the estimator
+        gives probabilities.
+    """
+    return _is_registered(estimator)
+
+
+def represent(estimator, X, *, last_layer=None, device="auto") -> Representation:
+    """Return last-layer features and probabilities of X under a fitted estimator.
+
+    Rows stream through the estimator in batches (a network's own ``batch_size``), and only what
+    is returned stays in memory. The estimator, the global random states and X are left as they
+    were.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier: a skorch net, a linear classifier of scikit-learn with probabilities,
+        an ``MLPClassifier``, one of these inside ``Pipeline``, ``GridSearchCV``,
+        ``CalibratedClassifierCV`` or ``FrozenEstimator``, or any type registered with
+        ``represent.register``.
+    X : object
+        What the estimator's ``predict`` takes: for nets also arrays of any dimension, tensors,
+        dicts of arrays and torch Datasets.
+    last_layer : str or None, default=None
+        For networks: the dotted name of the module whose input are the features. None finds the
+        ``nn.Linear`` that gives the logits.
+    device : str or torch.device, default="auto"
+        Where the result is: "auto" is the device of the network; for estimators without one,
+        CUDA if there is one, else the CPU.
+
+    Returns
+    -------
+    Representation
+        The features, probabilities, logits and classes.
+
+    Raises
+    ------
+    TypeError
+        If no adapter is registered for the type, or it gives no probabilities.
+    ValueError
+        If the last layer cannot be determined, or the model's output cannot be read as
+        probabilities.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.representation import represent
+    >>> X, y = load_iris(return_X_y=True)
+    >>> seen = represent(LogisticRegression(max_iter=1000).fit(X, y), X)
+    >>> seen.features.shape, seen.probabilities.shape
+    (torch.Size([150, 4]), torch.Size([150, 3]))
+    """
+    with keep_random_states(estimator), keep_training_flags(estimator):
+        found = represent_adapter(estimator, X, last_layer=last_layer, device=device)
+    if not isinstance(found, Representation):
+        raise TypeError(
+            f"the adapter registered for {type(estimator).__name__} must return a "
+            f"skbait.representation.Representation, got {type(found).__name__}."
+        )
+    if found.probabilities is None:
+        raise TypeError(
+            f"{type(estimator).__name__} has no predict_proba, and probabilities are needed. Use "
+            "LogisticRegression or SGDClassifier(loss='log_loss'), or wrap yours in "
+            "CalibratedClassifierCV."
+        )
+    if found.features.shape[0] != num_rows(X):
+        raise ValueError(
+            f"X has {num_rows(X)} rows, but {found.features.shape[0]} rows of features came out "
+            f"of {type(estimator).__name__}."
+        )
+    return found.to(resolve_device(device, like=found.features))
+
+
+represent.register = represent_adapter.register
+
+
+def probabilities(estimator, X, *, device="auto") -> tuple[torch.Tensor, np.ndarray]:
+    """Return the class probabilities of X under any fitted classifier.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted classifier with ``predict_proba``, a skorch net, or a type registered with
+        ``represent.register``.
+    X : object
+        What the estimator's ``predict`` takes.
+    device : str or torch.device, default="auto"
+        Where the result is; see `represent`.
+
+    Returns
+    -------
+    probabilities : torch.Tensor of shape (N, K)
+        One column a class, K >= 2.
+    classes : ndarray of shape (K,)
+        The labels of the columns.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from skbait.representation import probabilities
+    >>> X, y = load_iris(return_X_y=True)
+    >>> p, classes = probabilities(RandomForestClassifier(random_state=0).fit(X, y), X)
+    >>> p.shape, classes
+    (torch.Size([150, 3]), array([0, 1, 2]))
+    """
+    with keep_random_states(estimator), keep_training_flags(estimator):
+        found, classes = probabilities_adapter(estimator, X, device=device)
+    found, classes = as_tensor(found), np.asarray(classes)
+    _check_columns(found, classes)
+    return found.to(resolve_device(device, like=found)), classes

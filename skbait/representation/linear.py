@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Adapters of scikit-learn's own models: linear classifiers and the multilayer perceptron."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbait._backend import resolve_device
+from skbait._sklearn import LinearClassifierMixin
+from skbait.representation.base import Representation, can_represent, represent_adapter
+from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
+from skbait.utils.data import num_rows
+
+
+def _no_last_layer(estimator, last_layer) -> None:
+    if last_layer is not None:
+        raise ValueError(
+            f"last_layer={last_layer!r} names a module of a network, but the estimator is a "
+            f"{type(estimator).__name__}; leave last_layer=None."
+        )
+
+
+def _float_rows(estimator, rows):
+    """Return rows as the estimator checks them: a 2-D float32 or float64 array, or csr matrix."""
+    dtypes = [np.float64, np.float32]
+    return validate_data(estimator, rows, reset=False, accept_sparse="csr", dtype=dtypes)
+
+
+def _can_be_shared(X) -> bool:
+    """Tell whether X is its own matrix of features already, so that no copy is needed."""
+    return (
+        isinstance(X, np.ndarray)
+        and X.ndim == 2
+        and X.dtype in (np.float32, np.float64)
+        and X.dtype.isnative
+    )
+
+
+@can_represent.register(LinearClassifierMixin)
+def _(estimator) -> bool:
+    return hasattr(estimator, "predict_proba")
+
+
+@represent_adapter.register(LinearClassifierMixin)
+def _(estimator, X, *, last_layer, device) -> Representation:
+    """Represent rows by themselves: the model is its own last layer, h(x) = x."""
+    _no_last_layer(estimator, last_layer)
+    check_is_fitted(estimator, "coef_")
+    device = resolve_device(device)
+    X = on_host(X)
+    shared = _can_be_shared(X)
+    n_rows = num_rows(X)
+    buffer = RowBuffer(n_rows, device)
+    for block in blocks_of(X, n_rows):
+        # one score a row where there are two classes
+        buffer.add("logits", estimator.decision_function(block).reshape(num_rows(block), -1))
+        if hasattr(estimator, "predict_proba"):
+            buffer.add("probabilities", estimator.predict_proba(block))
+        if not shared:
+            rows = _float_rows(estimator, block)
+            buffer.add("features", rows.toarray() if sparse.issparse(rows) else rows)
+    features = as_tensor(X, device) if shared else buffer.get("features")
+    return Representation(
+        features, buffer.get("probabilities"), buffer.get("logits"), estimator.classes_
+    )
+
+
+_ACTIVATIONS = {
+    "identity": lambda a: a,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda a: np.maximum(a, 0),
+}
+
+
+@represent_adapter.register(MLPClassifier)
+def _(estimator, X, *, last_layer, device) -> Representation:
+    """Represent rows by the activations of the last hidden layer."""
+    _no_last_layer(estimator, last_layer)
+    check_is_fitted(estimator)
+    if estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1:
+        raise ValueError(
+            "this MLPClassifier was fitted on multi-label y; one column of labels is needed."
+        )
+    activation = _ACTIVATIONS[estimator.activation]
+    X = on_host(X)
+    n_rows = num_rows(X)
+    buffer = RowBuffer(n_rows, resolve_device(device))
+    for block in blocks_of(X, n_rows):
+        h = _float_rows(estimator, block)
+        for weights, bias in zip(estimator.coefs_[:-1], estimator.intercepts_[:-1], strict=True):
+            h = activation(np.asarray(h @ weights) + bias)
+        if sparse.issparse(h):  # no hidden layer at all
+            h = h.toarray()
+        buffer.add("features", h)
+        buffer.add("logits", h @ estimator.coefs_[-1] + estimator.intercepts_[-1])
+        buffer.add("probabilities", estimator.predict_proba(block))
+    return Representation(
+        buffer.get("features"),
+        buffer.get("probabilities"),
+        buffer.get("logits"),
+        estimator.classes_,
+    )

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Adapter of skorch nets: one pass over the rows, with a hook on the last linear layer.
+
+The pass is the net's own ``forward_iter`` (its ``batch_size``, its ``iterator_valid``, its
+``infer``), and the probabilities are what its ``predict_proba`` makes of the module's output. The
+hook copies the layer's input into the result batch by batch, and is removed whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+from skbait._backend import resolve_device
+from skbait.representation.base import (
+    Representation,
+    can_represent,
+    probabilities_adapter,
+    represent_adapter,
+)
+from skbait.representation.rows import RowBuffer
+from skbait.utils.nets import few_rows, for_skorch, infer, modules_of
+from skbait.utils.state import read_only_arrays_allowed
+
+# Row sums of probabilities may miss one by this much: half precision rounds coarsely.
+_SUM_TOLERANCE = 2e-2
+
+
+@can_represent.register(NeuralNet)
+def _(estimator) -> bool:
+    return not isinstance(estimator, NeuralNetRegressor)
+
+
+@represent_adapter.register(NeuralNet)
+def _(estimator, X, *, last_layer, device) -> Representation:
+    rows = _NetRows(estimator, X, device)
+    with rows.in_evaluation():
+        if last_layer is None:
+            name, layer = rows.traced_layer()
+        else:
+            name, layer = rows.named_layer(last_layer)
+        with rows.recording(name, layer):
+            rows.run()
+    probabilities = rows.probabilities()
+    return Representation(
+        rows.buffer.get("features"),
+        probabilities,
+        rows.buffer.get("logits"),
+        _columns(estimator, probabilities.shape[1]),
+    )
+
+
+@probabilities_adapter.register(NeuralNet)
+def _(estimator, X, *, device):
+    rows = _NetRows(estimator, X, device)
+    with rows.in_evaluation():
+        rows.check_input()
+        rows.run()
+    probabilities = rows.probabilities()
+    return probabilities, _columns(estimator, probabilities.shape[1])
+
+
+def _columns(net: NeuralNet, n_columns: int) -> np.ndarray:
+    """Return the labels of a net's output columns.
+
+    torch's losses take the label as the index of the column, so that ``classes_`` as skorch
+    infers it from y names the columns only where y held every class.
+    """
+    declared = getattr(net, "classes", None)
+    if declared is not None and len(declared) > 0 and len(declared) != n_columns:
+        raise ValueError(
+            f"the net was given classes= with {len(declared)} labels, but its module has "
+            f"{n_columns} outputs: these numbers must agree."
+        )
+    known = getattr(net, "classes_", None)
+    if known is not None and len(known) == n_columns:
+        return np.asarray(known)
+    return np.arange(n_columns)
+
+
+class _NetRows:
+    """Some rows on their way through a net.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        A fitted net.
+    X : object
+        The rows.
+    device : str or torch.device
+        Where the result shall be; "auto" is where the parameters of the net are.
+    """
+
+    def __init__(self, net, X, device):
+        if isinstance(net, NeuralNetRegressor):
+            raise TypeError(
+                f"{type(net).__name__} is a regressor; skbait needs class probabilities, as "
+                "NeuralNetClassifier and NeuralNetBinaryClassifier give them."
+            )
+        net.check_is_fitted()
+        self.net = net
+        self.X = for_skorch(X)
+        self.dataset = net.get_dataset(self.X)
+        self.n_rows = len(self.dataset)
+        if self.n_rows == 0:
+            raise ValueError("X has no rows.")
+        settings = net.get_params_for("iterator_valid")
+        for setting in ("shuffle", "drop_last"):
+            if settings.get(setting):
+                raise ValueError(
+                    f"iterator_valid__{setting}=True on the net does not give one prediction a "
+                    "row in the order of X; leave it False (iterator_train may keep it)."
+                )
+        self.modules = modules_of(net)
+        if not self.modules:
+            raise TypeError(f"{type(net).__name__} holds no torch module.")
+        top = next(iter(self.modules.values()))
+        self.kind = type(getattr(top, "_orig_mod", top)).__name__
+        parameters = (p for module in self.modules.values() for p in module.parameters())
+        device = resolve_device(device, like=next(parameters, None))
+        self.buffer = RowBuffer(self.n_rows, device)
+        self.layer_name = None
+        self._calls: list[tuple[int, ...]] = []  # shapes that the layer gave in this batch
+        self._in_batches = True  # whether `_calls` is looked at, and emptied, after each batch
+
+    @contextmanager
+    def in_evaluation(self) -> Iterator[None]:
+        """Predict: evaluation mode, hooks that are heard, read-only memory maps allowed."""
+        with ExitStack() as stack:
+            stack.enter_context(read_only_arrays_allowed())
+            if any(_is_compiled(m) for top in self.modules.values() for m in top.modules()):
+                # A compiled graph does not call hooks that came after it was compiled.
+                stance = getattr(torch.compiler, "set_stance", None)
+                stack.enter_context(stance("force_eager") if stance else nullcontext())
+            for module in modules_of(self.net, criteria=True).values():
+                module.eval()
+            yield
+
+    # ---- which layer -----------------------------------------------------------------------
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Return every module by the dotted name that `last_layer` takes.
+
+        Names are those of ``module_.named_modules()``; a further module of a customised net has
+        its attribute in front.
+        """
+        found = {}
+        for key, top in self.modules.items():
+            prefix = "" if key == "module_" else f"{key}."
+            for name, module in top.named_modules(remove_duplicate=False):
+                # what torch.compile puts around a module is no part of its name
+                name = f"{prefix}{name}.".replace("_orig_mod.", "").rstrip(".")
+                if not hasattr(module, "_orig_mod"):
+                    found[name] = module
+        return found
+
+    def named_layer(self, last_layer) -> tuple[str, nn.Module]:
+        """Return the layer that the user named."""
+        layers = self.layers()
+        if not isinstance(last_layer, str) or last_layer not in layers:
+            raise ValueError(
+                f"last_layer={last_layer!r} names no module of the net. Its linear layers are "
+                f"{_linear_names(layers)}; other modules go by their names in "
+                "net.module_.named_modules()."
+            )
+        self.check_input()
+        return last_layer, layers[last_layer]
+
+    def check_input(self) -> None:
+        """Try two rows, so that an X of the wrong dtype is explained before the long pass."""
+        batch = few_rows(self.net, self.dataset)
+        with torch.no_grad():
+            infer(self.net, batch, self.X)
+
+    def traced_layer(self) -> tuple[str, nn.Module]:
+        """Find the linear layer whose output becomes the logits, by one pass of two rows.
+
+        The output of every linear layer is cut from what came before it and made a leaf of
+        autograd's graph. The graph of the module's output then ends in exactly those outputs that
+        reach it without passing through a further linear layer: one of them, or it is for the
+        user to say. The graph is only looked at; no gradient is computed.
+        """
+        layers = {name: m for name, m in self.layers().items() if isinstance(m, nn.Linear)}
+        names = {module: name for name, module in reversed(layers.items())}
+        cuts: list[tuple[str, torch.Tensor]] = []
+
+        def cut(module, args, output):
+            leaf = output.detach().requires_grad_()
+            cuts.append((names[module], leaf))
+            return leaf.clone()  # what follows may work in place, which a leaf forbids
+
+        batch = few_rows(self.net, self.dataset)
+        with ExitStack() as stack, torch.enable_grad():
+            for module in names:
+                handle = module.register_forward_hook(cut)
+                stack.callback(handle.remove)
+            output = infer(self.net, batch, self.X)
+        leaves = _leaves_of(output)
+        reached = {name for name, leaf in cuts if id(leaf) in leaves}
+        advice = (
+            "Pass last_layer= with the dotted name of the module whose input are the features "
+            f"(linear layers of this net: {_linear_names(layers)})."
+        )
+        if not reached:
+            raise ValueError(
+                f"the last linear layer of {self.kind} was not found: no nn.Linear that it calls "
+                f"leads to its output. {advice}"
+            )
+        if len(reached) > 1:
+            all_of_them = " and ".join(repr(name) for name in sorted(reached))
+            raise ValueError(
+                f"the last linear layer of {self.kind} is ambiguous: the outputs of {all_of_them} "
+                f"are combined, with no linear layer after them. {advice}"
+            )
+        (name,) = reached
+        times = [used for used, _ in cuts].count(name)
+        if times > 1:
+            raise ValueError(f"{_used_often(name, times)} {advice}")
+        return name, layers[name]
+
+    # ---- the pass --------------------------------------------------------------------------
+
+    @contextmanager
+    def recording(self, name: str, layer: nn.Module) -> Iterator[None]:
+        """Keep the inputs and outputs of `layer` while the net runs."""
+        self.layer_name = name
+        handle = layer.register_forward_hook(self._keep, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _keep(self, module, args, kwargs, output) -> None:
+        """Hook: copy what the layer gets and gives, before later steps may work in place."""
+        given = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+        if not given or not isinstance(output, torch.Tensor):
+            raise ValueError(f"the module {self.layer_name!r} does not map a tensor to a tensor.")
+        n_rows = 1 if given[0].ndim < 2 else len(given[0])
+        features = _one_vector_a_row(given[0], n_rows, self.layer_name)
+        logits = _one_vector_a_row(output, n_rows, self.layer_name)
+        self._calls.append(tuple(logits.shape))
+        # a further use in the same batch is refused after the batch
+        if len(self._calls) == 1 or not self._in_batches:
+            self.buffer.add("features", features)
+            self.buffer.add("logits", logits)
+
+    def run(self) -> None:
+        """Send all rows through the net, in its own batches."""
+        net = self.net
+        own_way = type(net).predict_proba
+        if own_way not in (NeuralNet.predict_proba, NeuralNetClassifier.predict_proba):
+            self._run_in_its_own_way()
+            return
+        nonlinearity = net._get_predict_nonlinearity()
+        for output in net.forward_iter(self.X, training=False, device=None):
+            output = output[0] if isinstance(output, tuple) else output
+            output = output.reshape(-1) if output.ndim == 0 else output
+            columns = 1 if output.ndim < 2 else output.shape[1]
+            self._check_calls(len(output), columns)
+            with torch.no_grad():
+                self.buffer.add("outputs", _one_matrix(nonlinearity(output)))
+
+    def _run_in_its_own_way(self) -> None:
+        """Let a net whose class overrides ``predict_proba`` do so, while the hook listens."""
+        self._in_batches = False
+        outputs = _one_matrix(torch.as_tensor(self.net.predict_proba(self.X)))
+        self.buffer.add("outputs", outputs)
+        if self.layer_name is not None:
+            columns = {shape[1] for shape in self._calls}
+            self._calls = [(len(outputs), max(columns, default=0))] * bool(columns)
+            self._check_calls(len(outputs), outputs.shape[1])
+
+    def _check_calls(self, rows: int, columns: int) -> None:
+        """Check what the layer did in the batch that has just run, and forget it."""
+        if self.layer_name is None:
+            return
+        if len(self._calls) != 1:
+            raise ValueError(_used_often(self.layer_name, len(self._calls)))
+        seen_rows, seen_columns = self._calls.pop()
+        if seen_rows != rows:
+            raise ValueError(
+                f"the module {self.layer_name!r} got {seen_rows} vectors for {rows} rows. "
+                "Pass last_layer= with the name of a module that gets one a row."
+            )
+        # a single logit may already have been turned into two columns
+        if seen_columns != columns and (seen_columns, columns) != (1, 2):
+            raise ValueError(
+                f"the module {self.layer_name!r} gives {seen_columns} columns, but the output of "
+                f"{self.kind} has {columns}: something after it combines columns. Pass "
+                "last_layer= with the name of the module that gives one logit a class."
+            )
+
+    def probabilities(self) -> torch.Tensor:
+        """Return the outputs of the net as probabilities, one column a class.
+
+        skorch applies the nonlinearity that belongs to the criterion. What it leaves as it is may
+        be probabilities, or logarithms of them (a module that ends in a log-softmax, for
+        ``NLLLoss``); anything else cannot be told from scores and is refused.
+        """
+        outputs = self.buffer.get("outputs")  # (N, K) or (N, 1)
+        features = self.buffer.get("features")
+        # logarithms of zero are the one honest infinity
+        broken = ~(torch.isfinite(outputs) | torch.isneginf(outputs)).all(1)
+        if features is not None:
+            broken |= ~_finite_rows(features)
+        if broken.any():
+            raise ValueError(
+                f"the net gives NaN or infinity for {int(broken.sum())} of {self.n_rows} rows: X "
+                "holds such values, or the training diverged (a smaller lr may help)."
+            )
+        if outputs.shape[1] == 1:
+            if outputs.min() >= 0 and outputs.max() <= 1:
+                return torch.cat([1 - outputs, outputs], dim=1)
+        elif _are_probabilities(outputs):
+            return outputs
+        elif _are_log_probabilities(outputs):
+            return outputs.exp()
+        raise ValueError(
+            f"net.predict_proba does not give probabilities: its output has {outputs.shape[1]} "
+            f"columns with values from {outputs.min():.3g} to {outputs.max():.3g}. If the module "
+            "returns logits, use criterion=torch.nn.CrossEntropyLoss, or say how logits become "
+            "probabilities, for example predict_nonlinearity=functools.partial(torch.softmax, "
+            "dim=-1)."
+        )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Tell whether torch.compile, or the module's own ``compile``, has been at it."""
+    compiled = getattr(module, "_compiled_call_impl", None)
+    return hasattr(module, "_orig_mod") or compiled is not None
+
+
+def _leaves_of(output: torch.Tensor) -> set[int]:
+    """Return the ids of the leaves in which autograd's graph of a tensor ends."""
+    seen, waiting, leaves = set(), [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # the node that would add to the gradient of a leaf
+            leaves.add(id(node.variable))
+        waiting.extend(before for before, _ in node.next_functions)
+    return leaves
+
+
+def _linear_names(layers) -> str:
+    names = [repr(name) for name, m in layers.items() if isinstance(m, nn.Linear)]
+    return ", ".join(names) or "none"
+
+
+def _one_matrix(outputs: torch.Tensor) -> torch.Tensor:
+    """Return outputs as (rows, columns).
+
+    skorch makes (rows, 2, 1) of a single logit that a plain ``NeuralNet`` gives as (rows, 1).
+    """
+    if outputs.ndim == 3 and outputs.shape[2] == 1:
+        outputs = outputs[:, :, 0]
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
+    if outputs.ndim != 2:
+        raise ValueError(
+            f"the net gives an output of shape {tuple(outputs.shape)}, and one row of "
+            "probabilities for each row of X is needed."
+        )
+    return outputs
+
+
+def _finite_rows(features: torch.Tensor) -> torch.Tensor:
+    """Tell for every row whether it is free of NaN and infinity, without a matrix of that size."""
+    # A row times zero is zero, unless it holds something that is not finite.
+    zeros = torch.zeros(features.shape[1], dtype=features.dtype, device=features.device)
+    return features @ zeros == 0  # (N,)
+
+
+def _used_often(name: str, times: int) -> str:
+    if times == 0:
+        return (
+            f"the module {name!r} was not called in a forward pass; last_layer= must name a "
+            "module that is."
+        )
+    return (
+        f"the module {name!r} is used {times} times in one forward pass, so that a row has no "
+        "single vector of last-layer features; last_layer= must name a module used once."
+    )
+
+
+def _one_vector_a_row(tensor: torch.Tensor, n_rows: int, name: str) -> torch.Tensor:
+    """Return a tensor as (rows, columns); refuse sequences and images."""
+    if tensor.ndim < 2 or sum(size > 1 for size in tensor.shape[1:]) <= 1:
+        tensor = tensor.reshape(n_rows, -1)
+    if tensor.ndim != 2:
+        raise ValueError(
+            f"a tensor of shape {tuple(tensor.shape)} goes through the module {name!r}, and one "
+            "vector a row is needed. Pass last_layer= with the name of a module that comes after "
+            "the pooling or flattening."
+        )
+    return tensor
+
+
+def _are_probabilities(outputs: torch.Tensor) -> bool:
+    if outputs.min() < 0:
+        return False
+    return bool(((outputs.sum(1) - 1).abs() <= _SUM_TOLERANCE).all())
+
+
+def _are_log_probabilities(outputs: torch.Tensor) -> bool:
+    return (
+        outputs.shape[1] > 1 and bool(outputs.max() <= 1e-6) and _are_probabilities(outputs.exp())
+    )

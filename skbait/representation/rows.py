@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows on their way from the caller's X to tensors: blocks, buffers, conversion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from skbait._backend import rows_per_chunk, working_dtype
+from skbait.utils.data import kind_of, row_shape, take_rows
+from skbait.utils.state import read_only_arrays_allowed
+
+
+def as_tensor(array, device: torch.device | None = None) -> torch.Tensor:
+    """Return an array as a floating point tensor, sharing its memory where that can be done.
+
+    Parameters
+    ----------
+    array : array-like or torch.Tensor
+        The numbers. Half precision becomes float32, whole numbers float64.
+    device : torch.device or None, default=None
+        Where the tensor shall be; None: where it is.
+
+    Returns
+    -------
+    torch.Tensor
+        Never to be written to: it may be the caller's own memory.
+    """
+    if not isinstance(array, torch.Tensor):
+        array = np.asarray(array)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if any(stride < 0 for stride in array.strides):
+            array = np.ascontiguousarray(array)
+        with read_only_arrays_allowed():
+            array = torch.from_numpy(array)
+    tensor = array.detach()
+    return tensor.to(device=device, dtype=working_dtype(tensor.dtype))
+
+
+def on_host(X):
+    """Return a torch tensor as a NumPy array, for estimators that know no tensors.
+
+    Parameters
+    ----------
+    X : object
+        A tensor on any device, or anything else, which comes back as it is.
+    """
+    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+
+
+def blocks_of(X, n_rows: int) -> Iterator:
+    """Yield X in blocks of consecutive rows, small enough to be copied, as views where possible.
+
+    Parameters
+    ----------
+    X : object
+        Anything that holds rows. Dicts and torch Datasets are for networks, which stream by
+        themselves: they come as one block.
+    n_rows : int
+        Its number of rows.
+    """
+    if sparse.issparse(X):
+        X = X.tocsr()
+    if kind_of(X) in ("dict", "dataset"):
+        size = n_rows
+    else:
+        size = rows_per_chunk(_bytes_per_row(X), n_rows)
+    if size >= n_rows:
+        yield X
+        return
+    for start in range(0, n_rows, size):
+        yield take_rows(X, slice(start, start + size))
+
+
+def _bytes_per_row(X) -> int:
+    """Estimate the bytes of one dense row in float64."""
+    shape = row_shape(X)
+    if shape is None:  # a list: of lists of numbers, or of texts
+        shape = np.shape(X[0]) or (2048,)
+    return 8 * math.prod(shape)
+
+
+class RowBuffer:
+    """Tensors that are filled block by block, without ever being held twice.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of every tensor in the end.
+    device : torch.device or None, default=None
+        Where the tensors are; None: where their first block is.
+    """
+
+    def __init__(self, n_rows: int, device: torch.device | None = None):
+        self.n_rows = n_rows
+        self.device = device
+        self._tensors: dict[str, torch.Tensor] = {}
+        self._filled: dict[str, int] = {}
+
+    def add(self, name: str, block) -> None:
+        """Copy the next rows of the tensor called `name`; None means that there is no such one.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tensor.
+        block : array-like, torch.Tensor or None
+            The next rows.
+        """
+        if block is None:
+            return
+        block = as_tensor(block)
+        if name not in self._tensors:
+            self._tensors[name] = torch.empty(
+                (self.n_rows, *block.shape[1:]),
+                dtype=block.dtype,
+                device=self.device or block.device,
+            )
+        start = self._filled.get(name, 0)
+        stop = start + block.shape[0]
+        if stop > self.n_rows:
+            raise ValueError(f"X has {self.n_rows} rows, but at least {stop} {name} came out.")
+        self._tensors[name][start:stop] = block
+        self._filled[name] = stop
+
+    def filled(self, name: str) -> int:
+        """Return the number of rows that the tensor called `name` has received.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tensor.
+        """
+        return self._filled.get(name, 0)
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """Return the full tensor called `name`, or None if nothing was ever added.
+
+        Parameters
+        ----------
+        name : str
+            Name of the tensor.
+
+        Raises
+        ------
+        ValueError
+            If rows are missing.
+        """
+        if name not in self._tensors:
+            return None
+        if self._filled[name] != self.n_rows:
+            raise ValueError(
+                f"X has {self.n_rows} rows, but only {self._filled[name]} {name} came out."
+            )
+        return self._tensors[name]

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows of whatever holds rows: count them, take some, join some.
+
+X may be a NumPy array of any dimension, a memory map, a torch tensor, a data frame, a sparse
+matrix, a dict of these (skorch's form for several inputs), a map-style torch Dataset, or a list
+with an entry a row. Nothing here densifies a sparse matrix, and only the rows asked for are read
+from a memory map or a Dataset.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+
+from skbait._sklearn import safe_indexing
+
+__all__ = ["concatenate_rows", "kind_of", "num_rows", "row_shape", "take_rows"]
+
+# Formats of sparse matrices from which rows can be taken
+_INDEXABLE = ("csr", "csc", "lil", "dok")
+
+
+def kind_of(X) -> str:
+    """Return the name of the kind of container that X is.
+
+    Parameters
+    ----------
+    X : object
+        Rows.
+
+    Returns
+    -------
+    {"array", "tensor", "frame", "sparse", "dict", "dataset", "list"}
+        "array" is also what behaves like a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If X holds no rows that can be counted and taken.
+    """
+    if isinstance(X, np.ndarray):
+        return "array"
+    if isinstance(X, torch.Tensor):
+        return "tensor"
+    if sparse.issparse(X):
+        return "sparse"
+    if isinstance(X, Mapping):
+        return "dict"
+    if isinstance(X, IterableDataset):
+        raise TypeError(
+            f"{type(X).__name__} is an IterableDataset, whose rows have no positions; pass a "
+            "map-style torch Dataset (with __getitem__ and __len__)."
+        )
+    if isinstance(X, Dataset):
+        return "dataset"
+    if hasattr(X, "columns") or (hasattr(X, "iloc") and hasattr(X, "index")):
+        return "frame"
+    if hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__"):
+        return "array"
+    if isinstance(X, Sequence) and not isinstance(X, (str, bytes)):
+        return "list"
+    raise TypeError(
+        f"X holds no rows: got {type(X).__name__}. Pass an array, a tensor, a data frame, a "
+        "sparse matrix, a dict of arrays, a list of rows or a torch Dataset."
+    )
+
+
+def num_rows(X) -> int:
+    """Return the number of rows of X.
+
+    Parameters
+    ----------
+    X : object
+        Rows: an array of any dimension, a tensor, a data frame, a sparse matrix, a dict of these,
+        a torch Dataset or a list.
+
+    Returns
+    -------
+    int
+        How many there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.data import num_rows
+    >>> num_rows(np.zeros((4, 3, 8, 8)))
+    4
+    >>> num_rows({"image": np.zeros((2, 5)), "text": np.zeros((2, 7))})
+    2
+    """
+    kind = kind_of(X)
+    if kind == "dict":
+        counts = {key: num_rows(value) for key, value in X.items()}
+        if len(set(counts.values())) != 1:
+            raise ValueError(f"the values of the dict X differ in their number of rows: {counts}.")
+        return next(iter(counts.values()))
+    if kind in ("array", "tensor", "sparse"):
+        if len(X.shape) == 0:
+            raise TypeError(f"X is a single value of type {type(X).__name__}, without rows.")
+        return int(X.shape[0])
+    try:
+        return len(X)
+    except (TypeError, NotImplementedError) as error:
+        raise TypeError(
+            f"{type(X).__name__} has no length, so its rows cannot be counted."
+        ) from error
+
+
+def row_shape(X) -> tuple[int, ...] | None:
+    """Return the shape of one row of X; None where rows have no common shape that can be seen.
+
+    Parameters
+    ----------
+    X : object
+        Rows.
+    """
+    kind = kind_of(X)
+    if kind == "frame" and not hasattr(X, "shape"):
+        return (len(X.columns),) if hasattr(X, "columns") else ()
+    if kind in ("array", "tensor", "sparse", "frame"):
+        return tuple(int(size) for size in X.shape[1:])
+    return None
+
+
+def take_rows(X, positions):
+    """Return some rows of X, in the order of `positions`, in a container of the same kind.
+
+    Parameters
+    ----------
+    X : object
+        Rows; see `num_rows`.
+    positions : array-like of int, slice or array-like of bool
+        Which rows: their positions, or a mask with an entry for each row. A slice takes a view
+        where the container has views.
+
+    Returns
+    -------
+    object
+        The rows. A torch Dataset becomes a ``torch.utils.data.Subset``, a sparse matrix whose
+        format has no rows (COO, DIA, BSR) a CSR one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.data import take_rows
+    >>> take_rows(np.arange(10).reshape(5, 2), [4, 0])
+    array([[8, 9],
+           [0, 1]])
+    """
+    kind = kind_of(X)
+    if kind == "dict":
+        taken = {key: take_rows(value, positions) for key, value in X.items()}
+        return _like_dict(X, taken)
+    positions = _as_positions(positions, X)
+    whole_numbers = not isinstance(positions, slice)
+    if kind == "tensor":
+        if whole_numbers:
+            return X.index_select(0, torch.as_tensor(positions, device=X.device))
+        return X[positions]
+    if kind == "sparse":
+        return (X if X.format in _INDEXABLE else X.tocsr())[positions]
+    if kind == "dataset":
+        return _subset(X, positions if whole_numbers else np.arange(len(X))[positions])
+    if kind == "frame":
+        return safe_indexing(X, positions)
+    if kind == "list":
+        return [X[i] for i in positions.tolist()] if whole_numbers else X[positions]
+    return X[positions]
+
+
+def concatenate_rows(parts):
+    """Return the rows of all `parts`, one after the other.
+
+    Parameters
+    ----------
+    parts : list
+        Rows, of one kind of container and one shape of row. Lists join arrays and tensors.
+
+    Returns
+    -------
+    object
+        A container of the same kind; a ``torch.utils.data.ConcatDataset`` for torch Datasets, an
+        array for memory maps, CSR for sparse matrices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.data import concatenate_rows
+    >>> concatenate_rows([np.zeros((2, 3)), np.ones((1, 3))]).shape
+    (3, 3)
+    """
+    parts = list(parts)
+    if not parts:
+        raise ValueError("parts is empty: there are no rows to join.")
+    if len(parts) == 1:
+        return parts[0]
+    kinds = {kind_of(part) for part in parts}
+    if kinds == {"array", "list"}:
+        parts, kinds = [np.asarray(part) for part in parts], {"array"}
+    elif kinds == {"tensor", "list"}:
+        first = next(part for part in parts if isinstance(part, torch.Tensor))
+        parts, kinds = [_as_tensor_like(part, first) for part in parts], {"tensor"}
+    if len(kinds) > 1:
+        names = " and ".join(dict.fromkeys(type(part).__name__ for part in parts))
+        raise TypeError(f"rows in {names} cannot be joined; pass the same kind of X every time.")
+    return _JOIN[kinds.pop()](parts)
+
+
+def _as_positions(positions, X):
+    """Return positions as int64, a mask turned into positions; slices stay."""
+    if isinstance(positions, slice):
+        return positions
+    if isinstance(positions, torch.Tensor):
+        positions = positions.detach().cpu().numpy()
+    positions = np.asarray(positions)
+    if positions.ndim != 1:
+        raise ValueError(f"positions must have one dimension, got shape {positions.shape}.")
+    if positions.dtype.kind == "b":
+        n_rows = num_rows(X)
+        if len(positions) != n_rows:
+            raise ValueError(f"the mask has {len(positions)} entries, but X has {n_rows} rows.")
+        return np.flatnonzero(positions)
+    if positions.size and positions.dtype.kind not in "iu":
+        raise TypeError(f"positions must be integers or booleans, got {positions.dtype}.")
+    return positions.astype(np.int64, copy=False)
+
+
+def _like_dict(original, values):
+    """Return a dict of the type of `original` (skorch's SliceDict), or a plain one."""
+    if type(original) is dict:
+        return values
+    try:
+        return type(original)(**values)
+    except (TypeError, ValueError):
+        return values
+
+
+def _subset(dataset, positions):
+    """Return a Subset, never one of another Subset: cycles would nest them ever deeper."""
+    positions = positions.tolist()
+    if type(dataset) is Subset:
+        return Subset(dataset.dataset, [dataset.indices[i] for i in positions])
+    return Subset(dataset, positions)
+
+
+def _as_tensor_like(part, like):
+    return torch.as_tensor(np.asarray(part) if isinstance(part, list) else part).to(like.device)
+
+
+def _same_row_shape(parts):
+    """Raise where rows differ in shape, naming the shapes."""
+    shapes = [row_shape(part) for part in parts]
+    for shape in shapes:
+        if shape != shapes[0]:
+            raise ValueError(
+                f"rows of shape {shape} cannot be joined to rows of shape {shapes[0]}: every X "
+                "must have the same number of features."
+            )
+
+
+def _join_arrays(parts):
+    _same_row_shape(parts)
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+def _join_tensors(parts):
+    _same_row_shape(parts)
+    return torch.cat([part.to(parts[0].device) for part in parts])
+
+
+def _join_sparse(parts):
+    _same_row_shape(parts)
+    return sparse.vstack(parts, format="csr")
+
+
+def _join_frames(parts):
+    """Join frames by the ``concat`` of their own library; nothing is imported anew by this."""
+    first = parts[0]
+    for part in parts:
+        if type(part) is not type(first):
+            raise TypeError(
+                f"rows in {type(first).__name__} and {type(part).__name__} cannot be joined; pass "
+                "the same kind of X every time."
+            )
+        columns = getattr(part, "columns", None)
+        if columns is not None and list(columns) != list(first.columns):
+            raise ValueError(
+                f"columns {list(columns)} do not match columns {list(first.columns)}: every X "
+                "must have the same columns in the same order."
+            )
+    library = importlib.import_module(type(first).__module__.split(".")[0])
+    return library.concat(parts)
+
+
+def _join_dicts(parts):
+    first = parts[0]
+    for part in parts:
+        if set(part) != set(first):
+            raise ValueError(
+                f"a dict with keys {sorted(map(str, part))} cannot be joined to one with keys "
+                f"{sorted(map(str, first))}."
+            )
+    values = {key: concatenate_rows([part[key] for part in parts]) for key in first}
+    return _like_dict(first, values)
+
+
+def _join_datasets(parts):
+    """Join Datasets flat: cycles would nest ConcatDatasets ever deeper."""
+    flat = []
+    for part in parts:
+        flat.extend(part.datasets if type(part) is ConcatDataset else [part])
+    return ConcatDataset(flat)
+
+
+_JOIN = {
+    "array": _join_arrays,
+    "tensor": _join_tensors,
+    "sparse": _join_sparse,
+    "frame": _join_frames,
+    "dict": _join_dicts,
+    "dataset": _join_datasets,
+    "list": lambda parts: [row for part in parts for row in part],
+}

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fit a clone of any estimator, from a seed, with the traps of skorch nets caught beforehand.
+
+What goes wrong with networks on a handful of labels goes wrong late, or silently: a validation
+split that takes the only row of a class, classes that nobody has labelled yet, weights that a
+clone carries over. `fit_clone` looks for each before training starts, and says what to do.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+from skorch import NeuralNet, NeuralNetRegressor
+from skorch.dataset import Dataset, ValidSplit
+from torch.utils.data import Subset
+
+from skbait._sklearn import BaseSearchCV, set_random_states
+from skbait.utils.data import num_rows, take_rows
+from skbait.utils.labels import (
+    EncodedClassifier,
+    are_codes,
+    encode,
+    fit_codes,
+    has_binary_loss,
+    label_columns,
+)
+from skbait.utils.nets import WrongDtypeError, few_rows, for_skorch, infer, modules_of
+from skbait.utils.state import keep_random_states, read_only_arrays_allowed
+
+__all__ = ["EncodedClassifier", "fit_clone"]
+
+# Wrappers that hand X and y on to `estimator`, whole or in folds.
+_WRAPPERS = (
+    BaseSearchCV,
+    CalibratedClassifierCV,
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+)
+
+
+def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params):
+    """Fit a clone of an estimator without touching the global random states.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator; it is not changed. A ``FrozenEstimator`` is returned as it is.
+    X : object
+        The labelled rows.
+    y : array-like of shape (n_rows,)
+        Their labels. For nets these may be strings, booleans or any numbers: where they are not
+        the column numbers 0..K-1, the net comes back inside an `EncodedClassifier`.
+    random_state : int, RandomState instance or None, default=None
+        Seeds every ``random_state`` parameter of the clone, as scikit-learn's ensembles do, and
+        the global generators of NumPy and torch for the time of the fit: the same number gives
+        the same weights. None leaves the clone's parameters alone and draws a new seed each time.
+    classes : array-like or None, default=None
+        All labels known so far, where y may miss some of them.
+    **fit_params : dict
+        For the estimator's ``fit``.
+
+    Returns
+    -------
+    object
+        The fitted clone.
+
+    Raises
+    ------
+    ValueError
+        If a net cannot be trained sensibly on these rows; the message says what to set.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> from skbait.utils.fitting import fit_clone
+    >>> X, y = load_iris(return_X_y=True)
+    >>> fitted = fit_clone(SGDClassifier(loss="log_loss"), X, y, random_state=0)
+    >>> fitted.classes_
+    array([0, 1, 2])
+    """
+    if isinstance(estimator, FrozenEstimator):
+        check_is_fitted(estimator)
+        return estimator
+    fresh = clone(estimator)
+    if random_state is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    else:
+        generator = check_random_state(random_state)
+        set_random_states(fresh, generator)
+        seed = int(generator.randint(2**31 - 1))
+    net, _ = _net_inside(fresh)
+    with keep_random_states(fresh, seed=seed), read_only_arrays_allowed():
+        if net is None or y is None:
+            fresh.fit(X, y, **fit_params)
+            return fresh
+        return _fit_with_net(estimator, fresh, X, column_or_1d(y), classes, fit_params)
+
+
+def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
+    """Check all that can be checked on `estimator`, then fit its clone `fresh`."""
+    if len(y) != num_rows(X):
+        raise ValueError(f"X has {num_rows(X)} rows, y has {len(y)}.")
+    asked, sees_X = _net_inside(estimator)
+    _check_module(asked)
+    n_outputs = _n_outputs(asked, X) if sees_X else None
+    labels = label_columns(asked, y, classes, n_outputs)
+    codes = encode(y, labels)
+    _check_train_split(asked, X if sees_X else None, codes, labels, fit_params)
+
+    net, _ = _net_inside(fresh)
+    named = are_codes(labels)
+    if hasattr(net, "classes") and (not named or len(np.unique(codes)) < len(labels)):
+        # Inside, the labels are column numbers, those of classes not yet seen included.
+        net.classes = np.arange(len(labels))
+    model = fresh if named else EncodedClassifier(fresh, classes=labels)
+    try:
+        fit_codes(model, X, codes, **fit_params) if named else model.fit(X, y, **fit_params)
+    except Exception as error:
+        _explain_batch_norm(asked, len(y), error)
+        if not sees_X:
+            _explain_from_inside(estimator, X, y, classes, error)
+        raise
+    if n_outputs is None and hasattr(model, "predict_proba"):
+        # The outputs could not be counted beforehand: the same check, late.
+        few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))))
+        label_columns(asked, y, classes, np.shape(model.predict_proba(few))[1])
+    return model
+
+
+def _net_inside(estimator) -> tuple[NeuralNet | None, bool]:
+    """Return the net that an estimator comes down to, and whether it is handed X unchanged."""
+    sees_X = True
+    while not isinstance(estimator, NeuralNet):
+        if isinstance(estimator, Pipeline):
+            sees_X = sees_X and all(s in (None, "passthrough") for _, s in estimator.steps[:-1])
+            estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, _WRAPPERS):
+            estimator = estimator.estimator
+        else:
+            return None, False
+    return (None, False) if isinstance(estimator, NeuralNetRegressor) else (estimator, sees_X)
+
+
+def _check_module(net: NeuralNet) -> None:
+    """Refuse an instantiated module: its weights, trained or not, would be in every clone."""
+    module = net.module
+    if isinstance(module, torch.nn.Module) and not net.get_params_for("module"):
+        name = type(module).__name__
+        raise ValueError(
+            f"module={name}(...) on the net is an instance, and every clone of the net would "
+            "start from the weights it has now: trained ones, once it was fitted. Pass the class "
+            f"and its arguments (module={name}, module__<argument>=...) or a function that makes "
+            "a new module (to start from pretrained weights, for example). To use a trained net "
+            "as it is, wrap it in sklearn.frozen.FrozenEstimator."
+        )
+
+
+def _n_outputs(net: NeuralNet, X) -> int | None:
+    """Count the outputs of the module on two rows, in a clone that is thrown away.
+
+    Returns None where that cannot be done: a callback may set the sizes of the module when
+    training starts, for example. Then it is counted after the fit.
+    """
+    trial = clone(net).set_params(verbose=0, callbacks="disable", compile=False)
+    with keep_random_states(net):
+        try:
+            trial.initialize()
+            X = for_skorch(X)
+            batch = few_rows(trial, trial.get_dataset(X))
+            for module in modules_of(trial).values():
+                module.eval()
+            with torch.no_grad():
+                output = infer(trial, batch, X)
+        except WrongDtypeError:
+            raise
+        except Exception:  # whatever it is, training will say it better
+            return None
+    columns = 1 if output.ndim < 2 else output.shape[1]
+    return 2 if columns == 1 and has_binary_loss(net) else columns
+
+
+def _check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:
+    """Refuse a validation split that is impossible, or that takes all rows of a class."""
+    split = net.train_split
+    if not split or (X is None and not isinstance(split, ValidSplit)):
+        return
+    name = getattr(split, "__name__", type(split).__name__)
+    if isinstance(split, ValidSplit):
+        name = f"ValidSplit({split.cv!r}, stratified={split.stratified})"
+    start = f"train_split={name} on the net sets rows aside for validation, but"
+    advice = "Set train_split=None on the net, so that it trains on every labelled row."
+    with keep_random_states(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters of it is checked below
+        try:
+            if X is None:
+                dataset = Dataset(np.zeros((len(codes), 1), dtype=np.float32))
+            else:
+                dataset = net.get_dataset(for_skorch(X, codes))
+            train, _ = split(dataset, codes, **fit_params)
+        except Exception as error:
+            if not isinstance(split, ValidSplit):
+                return  # a function of the user's own, which will complain for itself
+            raise ValueError(
+                f"{start} the {len(codes)} labelled rows cannot be split ({error}). {advice}"
+            ) from error
+    if not isinstance(train, Subset) or train.dataset is not dataset:
+        return
+    missing = np.setdiff1d(codes, codes[np.asarray(train.indices, dtype=np.int64)])
+    if len(missing):
+        names = ", ".join(repr(label) for label in labels[missing].tolist())
+        raise ValueError(
+            f"{start} of the {len(codes)} labelled rows none of class {names} would be left to "
+            f"train on. {advice}"
+        )
+
+
+def _explain_batch_norm(net: NeuralNet, n_rows: int, error) -> None:
+    """After a fit failed: say what to do about a batch of one row, which has no variance."""
+    if "more than 1 value per channel" not in str(error):
+        return
+    size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
+    raise ValueError(
+        f"the {n_rows} labelled rows, in batches of batch_size={size}, leave a batch of a single "
+        "row, on which batch normalisation cannot train. Set iterator_train__drop_last=True on "
+        "the net (or another batch_size)."
+    ) from error
+
+
+def _explain_from_inside(estimator, X, y, classes, error) -> None:
+    """After a fit failed in a pipeline: raise what would have been said if the net had seen X."""
+    try:
+        while not isinstance(estimator, NeuralNet):
+            if isinstance(estimator, Pipeline):
+                X = clone(estimator[:-1]).fit(X, y).transform(X)
+                estimator = estimator.steps[-1][1]
+            else:
+                estimator = estimator.estimator
+    except Exception:  # then it was not the net that failed
+        return
+    try:
+        label_columns(estimator, y, classes, _n_outputs(estimator, X))
+    except WrongDtypeError as wrong:
+        raise ValueError(
+            f"the steps of the Pipeline before the net hand it the wrong dtype: {wrong} In a "
+            "Pipeline, a FunctionTransformer that casts X does so."
+        ) from error
+    except ValueError as wrong:
+        raise ValueError(str(wrong)) from error

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What an estimator takes, asked of its tags and of what it wraps."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from sklearn.base import OneToOneFeatureMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.utils import InputTags, get_tags
+
+__all__ = ["input_tags_of", "takes_nan"]
+
+
+def input_tags_of(estimator) -> InputTags:
+    """Return a copy of the input tags of an estimator.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator. Where it has no tags of scikit-learn's the default ones are returned.
+
+    Returns
+    -------
+    sklearn.utils.InputTags
+        The copy.
+    """
+    try:
+        return deepcopy(get_tags(estimator).input_tags)
+    except AttributeError:
+        return InputTags()
+
+
+def takes_nan(estimator) -> bool:
+    """Tell whether it is the estimator's own business to deal with NaN in X.
+
+    scikit-learn's tags say so of single estimators. A pipeline takes NaN if its first step does
+    and does not hand NaN on, as an imputer; a scaler takes it and hands it on, so that the next
+    step decides.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not.
+
+    Returns
+    -------
+    bool
+        True where X is not to be searched for NaN.
+    """
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list):
+        for step in (step for _, step in steps if step not in (None, "passthrough")):
+            if not takes_nan(step):
+                return False
+            if not isinstance(step, OneToOneFeatureMixin):
+                return True
+        return True
+    if isinstance(estimator, ColumnTransformer):
+        return True  # each of its columns goes a way of its own
+    try:
+        tags = get_tags(estimator)
+    except (AttributeError, TypeError):
+        return False
+    if tags.input_tags.allow_nan or tags.no_validation:
+        return True
+    inner = getattr(estimator, "estimator", None)
+    return inner is not None and takes_nan(inner)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is asked of skorch nets: where they are, their modules, what two rows give, X they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from torch.utils.data import Dataset, Subset
+
+
+def find_nets(estimator) -> list[NeuralNet]:
+    """Return every skorch net inside an estimator, however deep, each once.
+
+    Parameters
+    ----------
+    estimator : object
+        A net, or an estimator that holds nets in its parameters or fitted attributes (pipelines,
+        searches, ensembles), fitted or not.
+
+    Returns
+    -------
+    list of skorch.NeuralNet
+        The nets, the estimator itself included.
+    """
+    nets, seen, waiting = [], set(), [estimator]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, NeuralNet):
+            nets.append(thing)
+        elif isinstance(thing, Mapping):
+            waiting.extend(v for v in thing.values() if _may_hold_nets(v))
+        elif isinstance(thing, (list, tuple)):
+            waiting.extend(v for v in thing if _may_hold_nets(v))
+        elif _is_estimator(thing):
+            waiting.extend(v for v in vars(thing).values() if _may_hold_nets(v))
+    return nets
+
+
+def _is_estimator(thing) -> bool:
+    """Tell whether nets may hide in the attributes of `thing`.
+
+    The pairs of classifier and calibrator in a ``CalibratedClassifierCV`` are no estimators to
+    scikit-learn, but they predict.
+    """
+    if isinstance(thing, type) or not hasattr(thing, "__dict__"):
+        return False
+    return isinstance(thing, BaseEstimator) or hasattr(type(thing), "predict_proba")
+
+
+def _may_hold_nets(thing) -> bool:
+    return isinstance(thing, (list, tuple, Mapping)) or _is_estimator(thing)
+
+
+def modules_of(net: NeuralNet, *, criteria: bool = False) -> dict[str, torch.nn.Module]:
+    """Return the initialised torch modules of a net by attribute name.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net.
+    criteria : bool, default=False
+        Whether to include the criteria, which are modules too.
+
+    Returns
+    -------
+    dict of str to torch.nn.Module
+        For example ``{"module_": ...}``; empty before the net is initialised.
+    """
+    names = [f"{name}_" for name in (*net._modules, *(net._criteria if criteria else ()))]
+    found = {name: getattr(net, name, None) for name in names}
+    return {name: m for name, m in found.items() if isinstance(m, torch.nn.Module)}
+
+
+class WrongDtypeError(ValueError):
+    """The module would work if X were cast to the dtype of its parameters."""
+
+
+class WithLabels(Dataset):
+    """The rows of a torch Dataset with other labels, or with any where it has none.
+
+    skorch takes (X, y) pairs only. A pool has no labels to give, and those that were asked for
+    come as an array of their own.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Gives x or (x, y) for a position.
+    labels : array-like of shape (n_rows,)
+        The labels to give instead.
+    """
+
+    def __init__(self, dataset, labels):
+        if len(dataset) != len(labels):
+            raise ValueError(f"X has {len(dataset)} rows, y has {len(labels)}.")
+        self.dataset = dataset
+        self.labels = torch.as_tensor(labels)
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, position):
+        item = self.dataset[position]
+        x = item[0] if isinstance(item, (tuple, list)) else item
+        return x, self.labels[position]
+
+
+def for_skorch(X, labels=None):
+    """Return X in a form that skorch can take rows from; most are as they stand.
+
+    Parameters
+    ----------
+    X : object
+        The rows. Sparse arrays become sparse matrices; a torch Dataset gives `labels`.
+    labels : array-like or None, default=None
+        Labels for a Dataset; None: its own, and zeros where it has none.
+    """
+    if sparse.issparse(X):
+        return sparse.csr_matrix(X)
+    if isinstance(X, Dataset) and len(X) > 0:
+        if labels is not None:
+            return WithLabels(X, labels)
+        item = X[0]
+        if not isinstance(item, (tuple, list)) or len(item) == 1:
+            return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
+    return X
+
+
+def uses_cuda(net: NeuralNet) -> bool:
+    """Tell whether a net computes on a CUDA device, or will once it is fitted.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net, fitted or not.
+    """
+    if str(net.device).startswith("cuda"):
+        return True
+    modules = modules_of(net, criteria=True).values()
+    return any(p.is_cuda for module in modules for p in module.parameters())
+
+
+def few_rows(net: NeuralNet, dataset: Dataset, n_rows: int = 2):
+    """Return the first rows of a dataset as the net's own iterator hands them to the module.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net.
+    dataset : torch.utils.data.Dataset
+        The rows, as ``net.get_dataset`` gives them.
+    n_rows : int, default=2
+        How many rows.
+
+    Returns
+    -------
+    object
+        A batch of X: a tensor, or a dict or list of tensors.
+    """
+    few = Subset(dataset, range(min(n_rows, len(dataset))))
+    batch = next(iter(net.get_iterator(few, training=False)), None)
+    if batch is None:
+        raise ValueError(
+            f"the net's iterator_valid gives no batch for {len(few)} rows; it must give every "
+            "row once, in order."
+        )
+    return unpack_data(batch)[0]
+
+
+def infer(net: NeuralNet, batch, X=None) -> torch.Tensor:
+    """Return the module's first output for a batch; explain the commonest failure, a wrong dtype.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        An initialised net, in evaluation mode.
+    batch : object
+        A batch of X.
+    X : object, default=None
+        Where the batch comes from, for the message.
+
+    Returns
+    -------
+    torch.Tensor
+        The output; the first one, where the module gives several.
+
+    Raises
+    ------
+    WrongDtypeError
+        If the module fails, but works once X is cast to the dtype of its parameters.
+    """
+    try:
+        output = net.infer(batch)
+    except Exception as error:
+        advice = _dtype_advice(net, batch, X)
+        if advice is None:
+            raise
+        raise WrongDtypeError(advice) from error
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _dtype_advice(net: NeuralNet, batch, X) -> str | None:
+    """Say how to cast X, if that is what makes the module work; None if it is not."""
+    parameters = (p for module in modules_of(net).values() for p in module.parameters())
+    wanted = next((p.dtype for p in parameters if p.is_floating_point()), None)
+    # Integers may be meant (they index an embedding): cast them only if floats do not suffice.
+    for also_integers in (False, True):
+        wrong: dict[str, torch.dtype] = {}
+        cast = _cast(batch, wanted, also_integers, "X", wrong)
+        if wanted is None or not wrong:
+            continue
+        try:
+            with torch.no_grad():
+                net.infer(cast)
+        except Exception:  # then the dtype is not, or not alone, what is wrong
+            continue
+        name, dtype = next(iter(wrong.items()))
+        short = str(wanted).removeprefix("torch.")
+        if isinstance(X, Dataset):
+            fix = f"let the Dataset give {short}"
+        elif isinstance(X, torch.Tensor):
+            fix = f"pass {name}.to({wanted})"
+        else:
+            fix = f"pass {name}.astype(np.{short})"
+        kind = type(next(iter(modules_of(net).values()))).__name__
+        return (
+            f"{name} is {str(dtype).removeprefix('torch.')}, but the parameters of {kind} are "
+            f"{short}: {fix}."
+        )
+    return None
+
+
+def _cast(batch, wanted, also_integers, name, wrong):
+    """Return the batch with its tensors cast, noting in `wrong` those that had to be."""
+    if isinstance(batch, torch.Tensor):
+        if batch.dtype == wanted or not (batch.is_floating_point() or also_integers):
+            return batch
+        wrong[name] = batch.dtype
+        return batch.to(wanted)
+    if isinstance(batch, Mapping):
+        return {
+            key: _cast(value, wanted, also_integers, f"{name}[{key!r}]", wrong)
+            for key, value in batch.items()
+        }
+    if isinstance(batch, (list, tuple)):
+        return [
+            _cast(value, wanted, also_integers, f"{name}[{i}]", wrong)
+            for i, value in enumerate(batch)
+        ]
+    return batch

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Leave things as they were: global random states, and the training flags of networks.
+
+A query must not change what the user's own code does next. Two things change behind one's back
+as soon as a network is asked for predictions: every pass of a torch ``DataLoader`` draws a seed
+from torch's global generator, and skorch puts the modules in evaluation mode and leaves them so.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from skbait.utils.nets import find_nets, modules_of, uses_cuda
+
+
+@contextmanager
+def keep_random_states(estimator=None, *, seed: int | None = None) -> Iterator[None]:
+    """Restore the global random states of Python, NumPy and torch at the end of the block.
+
+    Parameters
+    ----------
+    estimator : object or None, default=None
+        What is going to compute inside the block. The states of CUDA devices are kept (and
+        seeded) if it holds a net that uses one: asking for them otherwise would start CUDA.
+    seed : int or None, default=None
+        Seed all of them with this number at the start of the block; None: go on from where they
+        are.
+    """
+    cuda = any(uses_cuda(net) for net in find_nets(estimator))
+    python_state = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one is meant
+    with warnings.catch_warnings():
+        # fork_rng remarks on the number of devices, where there are several
+        warnings.filterwarnings("ignore", message=".*available devices.*")
+        fork = torch.random.fork_rng(devices=None if cuda else [], device_type="cuda")
+        fork.__enter__()
+    try:
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            if cuda:
+                torch.manual_seed(seed)
+            else:  # manual_seed would also reach CUDA devices, whose states are not kept
+                torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        fork.__exit__(None, None, None)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+@contextmanager
+def keep_training_flags(estimator) -> Iterator[None]:
+    """Restore the ``training`` flag of every module of every net inside `estimator`.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator that may hold nets. Flags are kept module by module: a frozen part of a
+        network may be in evaluation mode while the rest is in training mode.
+    """
+    flags = [
+        (module, module.training)
+        for net in find_nets(estimator)
+        for top in modules_of(net, criteria=True).values()
+        for module in top.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+@contextmanager
+def read_only_arrays_allowed() -> Iterator[None]:
+    """Silence torch's warning that an array is read-only: nothing here writes to its input.
+
+    It comes from memory maps opened with ``mode="r"`` and from the arrays that joblib maps.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        yield

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Checks of what users pass: rows of any kind, numbers of rows, seeds.
+
+scikit-learn's `check_array` wants two dimensions and copies; here X may have any number of
+dimensions and be larger than memory. What these checks read they read in chunks, and what they
+return is the caller's own object wherever that can be used as it is.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from sklearn import get_config
+from sklearn.utils import check_random_state
+
+from skbait._backend import rows_per_chunk
+from skbait._sklearn import InvalidParameterError
+from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+
+__all__ = [
+    "check_finite",
+    "check_number_of_rows",
+    "check_rows",
+    "same_on_failure",
+    "seed_from",
+]
+
+
+def check_rows(X, *, name="X", owner="This estimator"):
+    """Return X if it holds rows with something in them, or say what is wrong.
+
+    The values are not looked at (see `check_finite`), but for those of lists and of arrays of
+    objects, which become arrays of numbers where they hold numbers.
+
+    Parameters
+    ----------
+    X : object
+        Rows of any kind; see `skbait.utils.data`.
+    name : str, default="X"
+        What to call X in an error.
+    owner : str, default="This estimator"
+        Who asks, for an error.
+
+    Returns
+    -------
+    object
+        X itself, or an array made of a list or of objects.
+    """
+    if not isinstance(X, (str, bytes)) and hasattr(X, "__array__") and not hasattr(X, "shape"):
+        X = np.asarray(X)
+    try:
+        kind = kind_of(X)
+        n_rows = num_rows(X)
+    except TypeError as error:
+        raise TypeError(f"{name} cannot be used by {owner}: {error}") from error
+    if kind == "list":
+        X = _as_numbers(X, name)
+    elif kind == "array" and X.dtype == object:
+        X = _objects_as_numbers(X)
+    kind = kind_of(X)
+    shape = row_shape(X)
+    if n_rows == 0:
+        full = f" (shape={(0, *shape)})" if shape is not None else ""
+        raise ValueError(
+            f"Found array with 0 sample(s){full} while a minimum of 1 is required by {owner}: "
+            f"{name} is empty."
+        )
+    if shape is not None and 0 in shape:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={(n_rows, *shape)}) while a minimum of 1 is "
+            f"required by {owner}: the rows of {name} are empty."
+        )
+    if kind in ("array", "tensor", "sparse"):
+        _check_dtype(X, kind, shape, name)
+    return X
+
+
+def check_finite(X, *, name="X", owner="This estimator") -> None:
+    """Raise if a number in X is NaN or infinite; read X in chunks, once.
+
+    Parameters
+    ----------
+    X : object
+        Rows. In frames and dicts every column and value that holds numbers is checked. The rows
+        of a torch Dataset, which may cost much to make, and strings and objects are not.
+    name : str, default="X"
+        What to call X in an error.
+    owner : str, default="This estimator"
+        Who asks, for an error.
+
+    Notes
+    -----
+    ``sklearn.set_config(assume_finite=True)`` switches the check off.
+    """
+    if get_config()["assume_finite"]:
+        return
+    kind = kind_of(X)
+    if kind == "dict":
+        for key, value in X.items():
+            check_finite(value, name=f"{name}[{key!r}]", owner=owner)
+        return
+    if kind in ("dataset", "list"):
+        return
+    if kind in ("array", "tensor") and not _is_floating(X):
+        return
+    n_rows = num_rows(X)
+    shape = row_shape(X)
+    size = rows_per_chunk(8 * max(1, int(np.prod(shape, dtype=np.int64))), n_rows)
+    if kind == "sparse":
+        X = X if X.format == "csr" else X.tocsr()
+    for start in range(0, n_rows, size):
+        chunk = take_rows(X, slice(start, start + size)) if size < n_rows else X
+        for values in _floats(chunk, kind):
+            if not _all_finite(values):
+                _raise_not_finite(values, chunk if kind == "sparse" else None, start, name, owner)
+
+
+def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
+    """Return `n` as an int if it is a whole number of rows that a pool has.
+
+    Parameters
+    ----------
+    n : int
+        How many rows are asked for.
+    n_pool : int
+        How many there are.
+    name : str, default="n"
+        What to call `n` in an error.
+    pool_name : str, default="X_pool"
+        What to call the pool in an error.
+
+    Returns
+    -------
+    int
+        `n`.
+    """
+    if not isinstance(n, numbers.Integral) or isinstance(n, (bool, np.bool_)):
+        raise InvalidParameterError(
+            f"{name}={n!r} must be an integer, the number of rows to choose; "
+            f"got {type(n).__name__}."
+        )
+    if n < 1:
+        raise ValueError(f"{name}={n} must be at least 1, the number of rows to choose.")
+    if n > n_pool:
+        raise ValueError(
+            f"{name}={n} is more than the {n_pool} rows of {pool_name}; choose at most {n_pool}."
+        )
+    return int(n)
+
+
+def seed_from(random_state) -> int:
+    """Return a seed for everything that happens next, and leave NumPy's global state alone.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+        An int gives the same seed every time. An instance is drawn from once. None takes fresh
+        entropy from the operating system, where scikit-learn would draw from the global state.
+
+    Returns
+    -------
+    int
+        Between 0 and 2**31 - 2.
+    """
+    if random_state is None:
+        rng = np.random.RandomState(np.random.SeedSequence().generate_state(4))
+    else:
+        rng = check_random_state(random_state)
+    return int(rng.randint(np.iinfo(np.int32).max))
+
+
+@contextmanager
+def same_on_failure(estimator) -> Iterator[None]:
+    """Give an object back all its attributes if the block raises.
+
+    Parameters
+    ----------
+    estimator : object
+        The object. A RandomState instance among its attributes is put back to where it was, too;
+        other attributes are not copied, only put back.
+    """
+    before = dict(vars(estimator))
+    random_state = before.get("random_state")
+    draws = isinstance(random_state, np.random.RandomState)
+    state = random_state.get_state(legacy=False) if draws else None
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        if draws:
+            random_state.set_state(state)
+        raise
+
+
+def _as_numbers(X, name):
+    """Return a list of rows of numbers as an array; lists of anything else stay."""
+    if not X or isinstance(X[0], (str, bytes, Mapping)):
+        return X
+    if not isinstance(X[0], (numbers.Number, list, tuple, np.ndarray, torch.Tensor)):
+        return X
+    try:
+        array = np.asarray(X)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is a list whose rows do not make an array: {error}") from error
+    return _objects_as_numbers(array) if array.dtype == object else array
+
+
+def _objects_as_numbers(X):
+    """Return an array of objects as float64; if there are strings, leave it to the estimator."""
+    if any(isinstance(value, (str, bytes)) for value in X.flat):
+        return X
+    if X.ndim == 1 and any(isinstance(value, Mapping) for value in X.flat):
+        return X
+    return X.astype(np.float64)
+
+
+def _check_dtype(X, kind, shape, name):
+    """Refuse complex numbers, and numbers without a second dimension."""
+    if kind == "tensor":
+        is_complex, is_number = X.is_complex(), True
+    else:
+        is_complex, is_number = X.dtype.kind == "c", X.dtype.kind in "biuf"
+    if is_complex:
+        raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}.")
+    if is_number and not shape:
+        raise ValueError(
+            f"Expected 2D array, got 1D array instead: {name} has shape {tuple(X.shape)}. Reshape "
+            "your data either using array.reshape(-1, 1) if your data has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample."
+        )
+
+
+def _is_floating(X) -> bool:
+    return X.is_floating_point() if isinstance(X, torch.Tensor) else X.dtype.kind == "f"
+
+
+def _floats(chunk, kind) -> Iterator:
+    """Yield what of a chunk can be NaN or infinite."""
+    if kind == "sparse":
+        if chunk.dtype.kind == "f":
+            yield chunk.data
+    elif kind != "frame":
+        yield chunk
+    elif not hasattr(chunk, "columns"):  # a Series
+        yield from _column(chunk)
+    else:
+        for i in range(len(chunk.columns)):
+            # by position: names may occur twice
+            yield from _column(chunk.iloc[:, i] if hasattr(chunk, "iloc") else chunk[:, i])
+
+
+def _column(column) -> Iterator[np.ndarray]:
+    """Yield a column of a frame as floats, if it holds floats or may miss numbers."""
+    if getattr(column.dtype, "kind", "") in ("f", "i", "u", "b") and hasattr(column, "isna"):
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind != "f":
+            return
+        yield column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return
+    values = np.asarray(column)
+    if values.dtype.kind == "f":
+        yield values
+
+
+def _all_finite(values) -> bool:
+    """Tell whether all values are finite, by their sum first: it needs no memory."""
+    if isinstance(values, torch.Tensor):
+        return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.sum(values)) or np.isfinite(values).all())
+
+
+def _raise_not_finite(values, matrix, start, name, owner):
+    """Say what is not finite, and in which row."""
+    values = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    where = np.argwhere(~np.isfinite(values))[0]
+    what = "NaN" if np.isnan(values[tuple(where)]) else "infinity"
+    row = int(where[0])
+    if matrix is not None:  # where[0] counts stored values
+        row = int(np.searchsorted(matrix.indptr, row, side="right")) - 1
+    raise ValueError(
+        f"Input {name} contains {what}, first in row {start + row}. {owner} needs finite numbers: "
+        "leave such rows out, or fill in what is missing (a Pipeline with an imputer as its first "
+        "step takes NaN)."
+    )
