@@ -12,7 +12,6 @@ DEMO_ARGS ?=
 # make test JOBS=8 TEST_ARGS="-k learner"
 JOBS ?= 2
 TEST_ARGS ?=
-BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint format imports dist smoke bench clean
@@ -57,7 +56,7 @@ smoke: dist ## install the built wheel into an empty environment and use it ther
 	tools/smoke-wheel $(BIN)/python dist/*.whl
 
 bench: $(INSTALLED) ## the benchmarks (see benchmarks/README.md)
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks
 
 clean: ## remove what is built, drawn and cached; keep .venv
 	rm -rf build dist demo*.png .pytest_cache .ruff_cache .hypothesis *.egg-info

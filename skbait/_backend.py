@@ -15,8 +15,11 @@ import torch
 EXACT = torch.float64
 """Dtype of everything that must not lose digits."""
 
-CHUNK_BYTES = 64 * 2**20
-"""Size that the temporary tensors of one chunk aim at, in bytes."""
+CHUNK_BYTES = 8 * 2**20
+"""Size that the temporary tensors of one chunk aim at on a CPU, in bytes: what caches hold."""
+
+GPU_CHUNK_BYTES = 256 * 2**20
+"""The same on a GPU, where each chunk costs some launches."""
 
 
 def resolve_device(device: str | torch.device = "auto", *, like=None) -> torch.device:
@@ -75,7 +78,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def rows_per_chunk(bytes_per_row: int, n_rows: int, chunk_size: int | None = None) -> int:
+def rows_per_chunk(
+    bytes_per_row: int,
+    n_rows: int,
+    chunk_size: int | None = None,
+    *,
+    device: torch.device | None = None,
+) -> int:
     """Return how many rows one chunk holds, at least 1.
 
     Parameters
@@ -86,9 +95,13 @@ def rows_per_chunk(bytes_per_row: int, n_rows: int, chunk_size: int | None = Non
         Number of rows in all.
     chunk_size : int or None, default=None
         A fixed number of rows, where the caller wants one.
+    device : torch.device or None, default=None
+        Where the tensors are; None means the CPU.
     """
     if chunk_size is None:
-        chunk_size = max(256, CHUNK_BYTES // max(1, bytes_per_row))
+        on_gpu = device is not None and device.type == "cuda"
+        size = GPU_CHUNK_BYTES if on_gpu else CHUNK_BYTES
+        chunk_size = max(256, size // max(1, bytes_per_row))
     return max(1, min(int(chunk_size), n_rows))
 
 

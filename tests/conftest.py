@@ -25,7 +25,7 @@ SHARED = Path(os.environ.get("SKBAIT_SHARED") or ROOT.parent / "shared").resolve
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis' own plugin reads its options
 def pytest_configure(config):
-    """Load the hypothesis profile; give each test process its share of the cores."""
+    """Load the hypothesis profile; give each of several test processes one thread."""
     fixed = TEST_SEED == 0
     common = {
         # a first call compiles and warms caches: no single example has a time limit
@@ -39,8 +39,11 @@ def pytest_configure(config):
     settings.load_profile(os.environ.get("SKBAIT_HYPOTHESIS_PROFILE", "quick"))
     if not fixed and config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(TEST_SEED)
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        torch.set_num_threads(1)
+    if getattr(config.option, "numprocesses", None):
+        # The workers of pytest-xdist inherit this: several processes whose threads wait for each
+        # other by spinning are many times slower than as many with one thread.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
 
 
 def pytest_report_header(config):

@@ -5,12 +5,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import pytest
 import reference
 import torch
+from threadpoolctl import threadpool_limits
 
 #: (variant, top_c) as the tests run over them.
 VARIANTS = [("exact", 2), ("exp", 1), ("exp", 2), ("exp", "K"), ("binary", 2)]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Run on one thread: for matrices of this size a second one only waits for the first.
+
+    On a busy machine that made the tests twenty times slower. Import it where it shall act.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(limits=1):
+        yield
+    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,9 @@ class Reference:
 def select(problem, n, *, oversample=2.0, naive=False, prefer=()):
     """Greedy forward addition of oversample·n rows, then greedy backward removal to n.
 
-    ``naive=True`` scores every addition and removal by a P×P inverse of its own. Rows in `prefer` win where
-    scores are a tie (see `TIE`): given the picks of other code, this follows it through its ties
-    without letting it decide anything else.
+    ``naive=True`` scores every addition and removal by a P×P inverse of its own. Rows in `prefer`
+    win where scores are a tie (see `TIE`): given the picks of other code, this follows it through
+    its ties without letting it decide anything else.
     """
     score = problem.gains_by_inverse if naive else problem.gains
     score_removal = problem.costs_by_inverse if naive else problem.costs

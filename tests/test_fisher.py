@@ -10,7 +10,9 @@ import pytest
 import reference
 import torch
 from fisher_problems import DEVICES, VARIANTS, Rows, random_rows
+from fisher_problems import one_thread as one_thread  # autouse
 
+from skbait._backend import for_chunks
 from skbait.fisher import select
 from skbait.fisher.factors import binary_factor, contrast_basis, exact_factor, exp_factor
 
@@ -139,7 +141,7 @@ def test_float32_input_gives_the_float64_picks_of_its_values(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
 def test_chunk_size_and_threads_change_nothing(variant, form, dtype):
-    rows = random_rows(seed=17, n_pool=22, n_classes=4, n_features=5).map(lambda t: t.to(dtype))
+    rows = random_rows(seed=17, n_pool=16, n_classes=4, n_features=5).map(lambda t: t.to(dtype))
     expected = select(*rows.args, 6, variant=variant, form=form)
     threads = torch.get_num_threads()
     try:
@@ -265,6 +267,38 @@ def test_input_is_left_alone(variant, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_features_and_probabilities_of_different_dtypes(form):
+    rows = random_rows(seed=59).features(lambda h: h.float().double())
+    expected = select(*rows.args, 6, form=form).positions.tolist()
+    mixed = rows.features(torch.Tensor.float)
+    assert select(*mixed.args, 6, form=form).positions.tolist() == expected
+
+
+def test_chunks_are_halved_where_memory_runs_out():
+    done = []
+
+    def work(rows):
+        if rows.stop - rows.start > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        done.extend(range(rows.start, rows.stop))
+
+    for_chunks(work, 20, 16)
+    assert done == list(range(20))
+
+    def never(rows):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        for_chunks(never, 20, 16)
+
+    def other(rows):
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        for_chunks(other, 20, 16)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_strided_tensors_and_tensors_with_a_gradient(form):
     rows = random_rows(seed=61)
     expected = select(*rows.args, 6, form=form).positions.tolist()
@@ -318,7 +352,7 @@ class TestFisherSamples:
 
 def information(A):
     """A_xᵀA_x (N, K, K) of a factor in the contrast basis, in terms of the classes again."""
-    basis = contrast_basis(A.shape[2] + 1)  # (K, K-1)
+    basis = contrast_basis(A.shape[2] + 1, A.device)  # (K, K-1)
     return basis @ A.mT @ A @ basis.T
 
 
@@ -352,7 +386,7 @@ class TestFactors:
 
     def test_basis_is_orthonormal_and_its_columns_sum_to_zero(self):
         for n_classes in [2, 3, 10]:
-            basis = contrast_basis(n_classes)
+            basis = contrast_basis(n_classes, torch.device("cpu"))
             identity = torch.eye(n_classes - 1, dtype=torch.float64)
             torch.testing.assert_close(basis.T @ basis, identity)
             torch.testing.assert_close(basis.sum(dim=0), torch.zeros_like(basis[0]))

@@ -10,6 +10,7 @@ import pytest
 import reference
 import torch
 from fisher_problems import Rows, random_rows
+from fisher_problems import one_thread as one_thread  # autouse
 from sklearn._loss.loss import HalfMultinomialLoss
 from sklearn.linear_model._linear_loss import LinearModelLoss
 
@@ -31,7 +32,7 @@ def softmax_layer(seed=0, n_pool=30, n_labeled=6, n_features=3, n_classes=3):
 def mean_fisher(rows):
     """The mean Fisher information of all rows from skbait's own factor, (K·D, K·D)."""
     h, p = torch.cat([rows.h, rows.h_labeled]), torch.cat([rows.p, rows.p_labeled])
-    A = exact_factor(p) @ contrast_basis(p.shape[1]).T
+    A = exact_factor(p) @ contrast_basis(p.shape[1], p.device).T
     V = torch.einsum("xik,xd->xikd", A, h).flatten(2)
     return torch.einsum("xip,xiq->pq", V, V) / len(h)
 

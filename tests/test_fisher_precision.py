@@ -14,6 +14,7 @@ import pytest
 import reference
 import torch
 from fisher_problems import DEVICES, random_rows
+from fisher_problems import one_thread as one_thread  # autouse
 
 from skbait.fisher import select
 
@@ -21,68 +22,143 @@ FORMS = ["dense", "factored"]
 
 
 @cache
-def solved(kind, variant, regularization, dtype):
-    """80 forward steps and 40 removals by the reference, each from a fresh M; P = 120 or 20."""
-    rows = medium(kind).map(lambda t: t.to(dtype))
-    problem = rows.problem(40, variant=variant, regularization=regularization)
-    return reference.select(problem, 40)
+def solved(kind, variant, regularization):
+    """60 forward steps and 30 removals by the reference, each from a fresh M; P = 120 or 20."""
+    problem = medium(kind).problem(30, variant=variant, regularization=regularization)
+    return reference.select(problem, 30)
 
 
 def medium(kind):
-    return random_rows(
-        seed=101, n_pool=250, n_labeled=12, n_features=20, n_classes=6, kind=kind, logit_scale=0.5
+    rows = random_rows(
+        seed=101, n_pool=150, n_labeled=12, n_features=20, n_classes=6, kind=kind, logit_scale=0.5
     )
+    return as_float32(rows)
+
+
+def as_float32(rows):
+    """The values that float32 can hold, in float64: the same problem for both dtypes."""
+    return rows.map(lambda t: t.float().double())
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("regularization", ["auto", 1e-2])
+@pytest.mark.parametrize("regularization", ["auto", 1e-2, 1e-4])
 @pytest.mark.parametrize("kind", ["gauss", "cnn"])
 @pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
 def test_many_steps_against_a_fresh_inverse_each(variant, kind, regularization, dtype, form):
     rows = medium(kind).map(lambda t: t.to(dtype))
-    expected = solved(kind, variant, regularization, dtype)
+    expected = solved(kind, variant, regularization)
     assert expected.gap > reference.TIE
     options = {"variant": variant, "regularization": regularization, "form": form}
-    assert select(*rows.args, 40, **options).positions.tolist() == expected.picks
+    assert select(*rows.args, 30, **options).positions.tolist() == expected.picks
+
+
+# Problems on which float32 scores are off by per cents after a few steps: the first picks take
+# away a direction in which the features are a thousand times as long as in the others.
+TREACHEROUS = [
+    # seed, labelled rows, kind, variant, regularization
+    (1, 3, "clusters", "binary", "auto"),
+    (5, 0, "unit", "exp", "auto"),
+    (6, 1, "clusters", "exact", 1e-2),
+    (7, 0, "cnn", "binary", 1e-2),
+    (10, 0, "clusters", "binary", 1e-2),
+    (11, 0, "unit", "binary", "auto"),
+    (11, 0, "cnn", "binary", 1e-2),
+    (13, 0, "cnn", "binary", 1e-2),
+    (17, 1, "cnn", "exp", 1e-2),
+    (19, 0, "cnn", "binary", 1e-2),
+]
+
+
+def treacherous(seed, n_labeled, kind, n_pool=150, n_features=20, n_classes=None):
+    return as_float32(
+        random_rows(
+            seed=seed,
+            n_pool=n_pool,
+            n_labeled=n_labeled,
+            n_features=n_features,
+            n_classes=n_classes or (6, 4, 10)[seed % 3],
+            kind=kind,
+            logit_scale=(0.2, 0.5, 1.0)[seed % 3],
+        )
+    )
+
+
+def assert_float32_is_float64(rows, n, **options):
+    expected = select(*rows.args, n, **options).positions.tolist()
+    rows = rows.map(torch.Tensor.float)
+    for form in FORMS:
+        got = select(*rows.args, n, form=form, **options).positions.tolist()
+        assert got == expected, f"{form} {options}"
+
+
+@pytest.mark.parametrize(("seed", "n_labeled", "kind", "variant", "regularization"), TREACHEROUS)
+def test_float32_where_scores_cancel(seed, n_labeled, kind, variant, regularization):
+    rows = treacherous(seed, n_labeled, kind)
+    assert_float32_is_float64(rows, 30, variant=variant, regularization=regularization)
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "variant", "n_classes", "regularization"),
+    [
+        (12, "cnn", "exact", 4, "auto"),
+        (15, "cnn", "binary", 16, 1e-2),
+        (18, "cnn", "exact", 4, 1e-2),
+        (21, "unit", "binary", 16, "auto"),
+    ],
+)
+def test_float32_where_scores_cancel_in_larger_pools(
+    seed, kind, variant, n_classes, regularization
+):
+    rows = treacherous(seed, 0, kind, n_pool=300, n_features=32, n_classes=n_classes)
+    assert_float32_is_float64(rows, 40, variant=variant, regularization=regularization)
+
+
+@pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+@pytest.mark.parametrize("kind", ["unit", "cnn", "clusters"])
+@pytest.mark.parametrize("n_labeled", [0, 1, 20])
+def test_float32_on_fresh_problems(seed, n_labeled, kind, variant):
+    """Of the seed that the environment may vary."""
+    rows = treacherous(seed, n_labeled, kind)
+    for regularization in ["auto", 1e-2]:
+        assert_float32_is_float64(rows, 30, variant=variant, regularization=regularization)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    ("variant", "kind", "regularization"),
+    ("variant", "kind", "regularization", "n_pool", "n"),
     [
-        ("exp", "gauss", "auto"),
-        ("exp", "cnn", "auto"),
-        ("exp", "cnn", 1e-2),
-        ("exact", "cnn", "auto"),
+        ("exp", "gauss", "auto", 1500, 100),
+        ("exp", "clusters", "auto", 1500, 100),
+        ("exp", "unit", "auto", 1500, 100),
+        ("exp", "cnn", "auto", 1500, 100),
+        ("exp", "cnn", 1e-2, 1500, 100),
+        ("exact", "cnn", "auto", 400, 50),
     ],
 )
-def test_float32_at_four_thousand_parameters(variant, kind, regularization, device):
-    """K·D = 4,000, 200 forward steps and 100 removals."""
+def test_float32_at_four_thousand_parameters(variant, kind, regularization, n_pool, n, device):
+    """K·D = 4,000, 2·n forward steps and n removals."""
     rows = random_rows(
-        seed=103, n_pool=1500, n_labeled=50, n_features=400, n_classes=10, kind=kind,
-        logit_scale=0.3 if kind == "gauss" else 1.0,
+        seed=103, n_pool=n_pool, n_labeled=50, n_features=400, n_classes=10, kind=kind,
+        logit_scale=0.3 if kind in ("gauss", "clusters") else 1.0,
     )  # fmt: skip
     rows = rows.map(lambda t: t.float().to(device))
     options = {"variant": variant, "regularization": regularization}
-    in_float32 = select(*rows.args, 100, **options).positions
-    in_float64 = select(*rows.map(torch.Tensor.double).args, 100, **options).positions
+    in_float32 = select(*rows.args, n, **options).positions
+    in_float64 = select(*rows.map(torch.Tensor.double).args, n, **options).positions
     assert in_float32.tolist() == in_float64.tolist()
 
 
 @cache
-def solved_binary(regularization, dtype):
-    problem = (
-        wide()
-        .map(lambda t: t.to(dtype))
-        .problem(60, variant="binary", regularization=regularization)
+def solved_binary(regularization):
+    return reference.select(
+        wide().problem(60, variant="binary", regularization=regularization), 60
     )
-    return reference.select(problem, 60)
 
 
 def wide():
-    return random_rows(
-        seed=107, n_pool=600, n_labeled=20, n_features=128, n_classes=10, kind="cnn"
+    return as_float32(
+        random_rows(seed=107, n_pool=500, n_labeled=20, n_features=96, n_classes=10, kind="cnn")
     )
 
 
@@ -90,8 +166,8 @@ def wide():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("regularization", ["auto", 1e-2])
 def test_binary_with_a_dominant_mean(regularization, dtype, form):
-    """128 raw columns of norm ~ 32, 120 forward steps and 60 removals."""
+    """96 raw columns of norm ~ 32, 120 forward steps and 60 removals."""
     rows = wide().map(lambda t: t.to(dtype))
-    expected = solved_binary(regularization, dtype)
+    expected = solved_binary(regularization)
     options = {"variant": "binary", "regularization": regularization, "form": form}
     assert select(*rows.args, 60, **options).positions.tolist() == expected.picks

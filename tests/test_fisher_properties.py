@@ -7,7 +7,8 @@ import pytest
 import reference
 import torch
 from fisher_problems import Rows
-from hypothesis import assume, example, given
+from fisher_problems import one_thread as one_thread  # autouse
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from skbait.fisher import select
@@ -75,6 +76,7 @@ def checked(rows, n, options, solved, **how):
     return positions
 
 
+@settings(max_examples=4 * settings.default.max_examples)
 @given(rows_and_options(), st.sampled_from([None, 1, 5]))
 def test_dense_and_factored_and_reference_agree(drawn, chunk_size):
     rows, n, options = drawn
@@ -83,16 +85,20 @@ def test_dense_and_factored_and_reference_agree(drawn, chunk_size):
         checked(rows, n, options, solved, form=form, chunk_size=chunk_size)
 
 
+@settings(max_examples=4 * settings.default.max_examples)
 @given(rows_and_options(), st.sampled_from([1e-4, 1e-2, 1.0, 100.0]))
 def test_agreement_with_an_absolute_regularization(drawn, regularization):
     rows, n, options = drawn
     options = {**options, "regularization": regularization}
-    rows = rows.features(lambda h: h / h.abs().max().clamp_min(1e-30))
+    every = rows.h if rows.h_labeled is None else torch.cat([rows.h, rows.h_labeled])
+    largest = every.abs().max().clamp_min(1e-30)
+    rows = rows.features(lambda h: h / largest)
     solved = solve(rows, n, options)
     for form in FORMS:
         checked(rows, n, options, solved, form=form)
 
 
+@settings(max_examples=4 * settings.default.max_examples)
 @given(rows_and_options())
 def test_float32_input(drawn):
     rows, n, options = drawn
@@ -173,7 +179,9 @@ def test_labelled_rows_in_any_order(form, drawn):
 def test_a_class_that_never_occurs_leaves_the_picks_of_an_absolute_lambda(drawn):
     """A column of zeros adds parameters that no row knows anything about."""
     rows, n, options = drawn
-    options = {**options, "regularization": 0.1}
+    solved = solve(rows, n, options)
+    assume(solved is not None)
+    options = {**options, "regularization": solved.problem.lam}
     solved = solve(rows, n, options)
 
     def widen(p):

@@ -58,11 +58,13 @@ def downdate(
     ----------
     a, c : torch.Tensor of shape (N, r, r), float64
         Blocks.
-    p, q : torch.Tensor of shape (N, r, r), for rank 1 (N,)
+    p, q : torch.Tensor of shape (N, r, r)
         P_x and Q_x.
     g, s : torch.Tensor of shape (r, r), float64
         G and S of the chosen row.
     """
+    if a.shape[1] == 1:
+        p, q = p[:, 0, 0], q[:, 0, 0]
     p, q = p.to(a.dtype), q.to(a.dtype)
     # Whatever allocates comes before the first change: see `for_chunks`.
     if a.shape[1] == 1:
@@ -73,8 +75,9 @@ def downdate(
         c[:, 0, 0].addcmul_(x, y, value=-1.0)
         return
     x = p @ g  # (N, r, r)
-    t = torch.bmm(x, (q - 0.5 * (x @ s)).mT)
-    t = t + t.mT
+    y = q - 0.5 * (x @ s)
+    # c - x yᵀ - y xᵀ as one product of (x, y) with (y, x)ᵀ
+    t = torch.bmm(torch.cat([x, y], dim=2), torch.cat([y, x], dim=2).mT)
     change = torch.bmm(x, p.mT)
     a -= change
     c -= t

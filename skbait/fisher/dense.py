@@ -17,7 +17,7 @@ import torch
 
 from skbait._backend import EXACT, rows_per_chunk
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
-from skbait.fisher.rows import Rows, explicit, project, store
+from skbait.fisher.rows import Rows, explicit, project
 
 # A matrix larger than this does not stay in a core's cache.
 CACHED_BYTES = 4 * 2**20
@@ -36,7 +36,7 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
     weight : float
         Factor of the sum.
     out : torch.Tensor of shape (Q·D, Q·D), float64
-        Added to in place; only blocks k <= l, see `mirror`.
+        Added to in place; only blocks k <= l, for Q = 1 three quarters of it: see `mirror`.
     """
     n_features, n_columns = rows.n_features, rows.n_columns
     blocks = out.view(n_columns, n_features, n_columns, n_features)
@@ -45,8 +45,16 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
         h, a = rows.exact(chunk)
         s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
         # (n, Q-k, D): rows scaled for all l >= k at once
-        scaled = s[:, :, None] * h[:, None, :]
-        product = h.T @ scaled.reshape(len(h), -1)  # (D, (Q-k)·D)
+        scaled = (s[:, :, None] * h[:, None, :]).view(len(h), -1)
+        if n_columns == 1:
+            # symmetric: all but the lower left quarter
+            half = n_features // 2
+            right = h.T @ scaled[:, half:]  # (D, D - half)
+            left = h[:, :half].T @ scaled[:, :half]
+            out[:half, :half] += left
+            out[:, half:] += right
+            return
+        product = h.T @ scaled  # (D, (Q-k)·D)
         blocks[k, :, k:, :] += product.view(n_features, n_columns - k, n_features)
 
     for k in range(n_columns):
@@ -55,12 +63,28 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
 
 
 def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
-    """Fill the blocks below the diagonal, (k, l) with k > l, from those above, in place."""
+    """Fill the blocks below the diagonal, (k, l) with k > l, from those above, in place.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor of shape (Q·D, Q·D), float64
+        Blocks k <= l are read, the others written to.
+    n_columns : int
+        Q.
+
+    Returns
+    -------
+    torch.Tensor of shape (Q·D, Q·D), float64
+        `matrix` itself.
+    """
     n_features = matrix.shape[0] // n_columns
     blocks = matrix.view(n_columns, n_features, n_columns, n_features)
     for k in range(n_columns):
         for other in range(k):
             blocks[k, :, other, :] = blocks[other, :, k, :].T
+    if n_columns == 1:
+        half = n_features // 2
+        matrix[half:, :half] = matrix[:half, half:].T
     return matrix
 
 
@@ -94,6 +118,9 @@ class DenseForm:
         n_steps: int,
     ):
         self.pool = pool
+        # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
+        self.foresees = pool.n_columns == 1
+        self.ahead = 16 if self.foresees else 1
         size, rank = pool.size, pool.rank
         device = pool.features.device
         precision = torch.zeros(size, size, dtype=EXACT, device=device)
@@ -115,29 +142,37 @@ class DenseForm:
         if capacity > size // 2:
             capacity = min(capacity, max(64, size // 2))
             capacity -= capacity % rank
-        self.u = torch.empty(size, max(capacity, 8 * rank), dtype=EXACT, device=device)
+        self.u = torch.empty(size, max(capacity, 16 * rank), dtype=EXACT, device=device)
         self.w = torch.empty_like(self.u)
         self.used = 0
 
     def to_exact(self, pool: Rows) -> None:
-        """Go on with the same rows in float64."""
+        """Go on with the same rows in float64.
+
+        Parameters
+        ----------
+        pool : Rows
+            The candidates, with features and factors in float64.
+        """
         self.pool = pool
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
         if self.used:
             self._fold()
+        if self.pool.n_columns == 1:
+            return self._both_quadratic()
         return self._quadratic(self.inverse), self._quadratic(self.sandwich)
 
-    def couple(self, rows: list[int], p: torch.Tensor, q: torch.Tensor):
+    def couple(self, rows: list[int], out: torch.Tensor):
         """Write P_x and Q_x of all candidates for some rows; return the exact blocks among them.
 
         Parameters
         ----------
         rows : list of int
             M rows that may be added next.
-        p, q : torch.Tensor of shape (N, r, M·r), for rank 1 (M, N)
-            V_x M⁻¹ Vᵀ and V_x M⁻¹FM⁻¹ Vᵀ, written to.
+        out : torch.Tensor of shape (N, r, 2·M·r)
+            V_x M⁻¹ Vᵀ and, behind it, V_x M⁻¹FM⁻¹ Vᵀ, written to.
 
         Returns
         -------
@@ -145,13 +180,7 @@ class DenseForm:
             V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of the rows.
         """
         v, u, z = self._current(rows)
-        width = u.shape[1]
-
-        def write(chunk: slice, values: torch.Tensor) -> None:
-            store(p, chunk, values[:, :, :width])
-            store(q, chunk, values[:, :, width:])
-
-        project(self.pool, torch.cat([u, z], dim=1), write)
+        project(self.pool, torch.cat([u, z], dim=1), out=out)
         self._last = (u, z)
         return v.T @ u, v.T @ z
 
@@ -175,28 +204,64 @@ class DenseForm:
         self.w[:, new] = (z - 0.5 * u @ (g @ s)) @ half
         self.used += len(g)
 
-    def exact_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Blocks a_x and c_x of a few rows in float64 at the present state, (M, r, r)."""
-        v, u, z = (t.view(-1, len(rows), self.pool.rank) for t in self._current(rows))
-        return (
-            symmetrise(torch.einsum("pmi,pmj->mij", v, u)),
-            symmetrise(torch.einsum("pmi,pmj->mij", v, z)),
-        )
+    def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64 at the present state.
+
+        Parameters
+        ----------
+        rows : list of int
+            M rows of the pool.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (M·r, M·r), float64
+            The two matrices.
+        """
+        v, u, z = self._current(rows)
+        return symmetrise(v.T @ u), symmetrise(v.T @ z)
+
+    def foresee(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Like `among`, but in float32: enough to foresee choices.
+
+        Parameters
+        ----------
+        rows : list of int
+            M rows of the pool.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (M·r, M·r), float32
+            The two matrices.
+        """
+        v, u, z = self._current(rows, torch.float32)
+        return symmetrise(v.T @ u), symmetrise(v.T @ z)
 
     def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows, (m·r, m·r) float64."""
+        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (m,), int64
+            Positions of the chosen rows.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (m·r, m·r), float64
+            Π and C of `skbait.fisher.backward`.
+        """
         v = explicit(*self.pool.exact(rows))
         return (
             symmetrise(v.T @ (self.base_inverse @ v)),
             symmetrise(v.T @ (self.base_sandwich @ v)),
         )
 
-    def _current(self, rows: list[int]):
-        """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r) float64, at the present state."""
+    def _current(self, rows: list[int], dtype=EXACT):
+        """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r), at the present state."""
         v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
-        u, z = self.inverse @ v, self.sandwich @ v
+        v = v.to(dtype)
+        u, z = self.inverse.to(dtype) @ v, self.sandwich.to(dtype) @ v
         if self.used:
-            past_u, past_w = self.u[:, : self.used], self.w[:, : self.used]
+            past_u, past_w = (past[:, : self.used].to(dtype) for past in (self.u, self.w))
             vu, vw = past_u.T @ v, past_w.T @ v
             z = torch.addmm(torch.addmm(z, past_u, vw, alpha=-1), past_w, vu, alpha=-1)
             u = torch.addmm(u, past_u, vu, alpha=-1)
@@ -210,6 +275,29 @@ class DenseForm:
         self.inverse = torch.addmm(self.inverse, u, u.T, alpha=-1)
         self.sandwich = self.sandwich - change - change.T
         self.used = 0
+
+    def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """V_x B V_xᵀ and V_x R V_xᵀ of all candidates for Q = 1, by one product with the features.
+
+        With T such that B = T Tᵀ and R = T diag(ρ) Tᵀ, and y = Tᵀh, they are A² Σ y² and
+        A² Σ ρ y²: sums without cancellation.
+        """
+        pool = self.pool
+        root = cholesky(self.inverse, name="posterior covariance")
+        half = torch.linalg.solve_triangular(root, self.sandwich, upper=False)
+        inner = torch.linalg.solve_triangular(root, half.T, upper=False)
+        rho, basis = torch.linalg.eigh(symmetrise(inner))
+        basis = (root @ basis).to(pool.features.dtype)
+        weights = torch.stack([torch.ones_like(rho), rho.clamp_min(0.0)]).to(basis.dtype)  # (2, D)
+        out = torch.empty(2, len(pool), dtype=EXACT, device=rho.device)
+
+        def write(chunk: slice) -> None:
+            y = pool.features[chunk] @ basis
+            a = pool.coefficients[chunk, 0, 0].to(EXACT)
+            out[:, chunk] = (weights @ y.square_().T).to(EXACT) * a.square()
+
+        pool.for_chunks(write, pool.features.element_size() * (pool.n_features + 8))
+        return out[0][:, None, None], out[1][:, None, None]
 
     def _quadratic(self, matrix: torch.Tensor) -> torch.Tensor:
         """V_x B V_xᵀ of all candidates for a symmetric matrix B, (N, r, r) float64.
@@ -244,7 +332,26 @@ class DenseForm:
 
 
 def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the factored form) and bytes of this form."""
+    """Estimated seconds (on one yardstick with the factored form) and bytes of this form.
+
+    Parameters
+    ----------
+    n : int
+        Number N of candidates.
+    n_fisher : int
+        Number of rows over which F is the mean.
+    n_features, n_columns, rank : int
+        D, Q and r.
+    n_steps : int
+        Number of rows that will be chosen.
+
+    Returns
+    -------
+    seconds : float
+        Time on the common yardstick.
+    n_bytes : int
+        Memory.
+    """
     size = n_features * n_columns
     pairs = n_columns * (n_columns + 1) / 2
     setup = n_fisher * n_features**2 * pairs * 2.5 + 3 * size**3 * 2.5

@@ -18,9 +18,12 @@ from functools import partial
 
 import torch
 
-from skbait._backend import CHUNK_BYTES, EXACT, for_chunks, rows_per_chunk
+from skbait._backend import EXACT, for_chunks
 from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
-from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project, store
+from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
+
+# One block of kernels between rows: large enough for the full speed of a matrix product.
+KERNEL_BYTES = 64 * 2**20
 
 
 class GramPrecision:
@@ -64,12 +67,36 @@ class GramPrecision:
         return self.features[: self.n], self.coefficients[: self.n], self.root_inverse[:m, :m]
 
     def reduce(self, features: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        """L⁻¹ W V_xᵀ of some rows, (n·r, M·r)."""
+        """L⁻¹ W V_xᵀ of some rows.
+
+        Parameters
+        ----------
+        features : torch.Tensor of shape (M, D), float64
+            h.
+        coefficients : torch.Tensor of shape (M, r, Q), float64
+            A.
+
+        Returns
+        -------
+        torch.Tensor of shape (n·r, M·r), float64
+            Products, for the n rows in M.
+        """
         h, a, root_inverse = self._rows()
         return root_inverse @ kernel(h, a, features, coefficients)
 
     def solve(self, u: torch.Tensor) -> torch.Tensor:
-        """M⁻¹ u of columns u, (P, m) float64."""
+        """M⁻¹ u of columns u.
+
+        Parameters
+        ----------
+        u : torch.Tensor of shape (P, m), float64
+            Columns.
+
+        Returns
+        -------
+        torch.Tensor of shape (P, m), float64
+            M⁻¹ u.
+        """
         h, a, root_inverse = self._rows()
         if self.n:
             n_columns, m = a.shape[2], u.shape[1]
@@ -82,7 +109,15 @@ class GramPrecision:
         return u / self.regularization
 
     def append(self, features: torch.Tensor, coefficients: torch.Tensor) -> None:
-        """Add one row, (D,) and (r, Q), to M: one more block row of the Cholesky factor."""
+        """Add one row to M: one more block row of the Cholesky factor.
+
+        Parameters
+        ----------
+        features : torch.Tensor of shape (D,), float64
+            h.
+        coefficients : torch.Tensor of shape (r, Q), float64
+            A.
+        """
         h, a = features[None], coefficients[None]
         m = self.n * self.rank
         new = slice(m, m + self.rank)
@@ -104,7 +139,18 @@ class FactoredForm:
     3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, and
     N·(D + r·Q + 2r²) after.
 
-    The parameters are those of `DenseForm`.
+    Parameters
+    ----------
+    pool, labeled : Rows
+        Candidates, and the labelled rows (or None).
+    fisher_rows : list of Rows
+        The rows over which F is the mean.
+    regularization : float
+        λ, relative to the weight of a candidate.
+    labeled_weight : float
+        Weight of a labelled row relative to that of a candidate.
+    n_steps : int
+        Number of rows that will be chosen.
     """
 
     def __init__(
@@ -128,9 +174,17 @@ class FactoredForm:
             a = a * labeled_weight**0.5
         self.precision = GramPrecision(h, a, regularization, n_steps)
         self.n_labeled = len(h)
+        self.foresees = False
+        self.ahead = 1
 
     def to_exact(self, pool: Rows) -> None:
-        """Go on with the same rows in float64."""
+        """Go on with the same rows in float64.
+
+        Parameters
+        ----------
+        pool : Rows
+            The candidates, with features and factors in float64.
+        """
         self.fisher_rows = [
             pool if rows is self.pool else rows.to_exact() for rows in self.fisher_rows
         ]
@@ -152,46 +206,83 @@ class FactoredForm:
         c /= self.total
         return a, symmetrise(c)
 
-    def couple(self, rows: list[int], p: torch.Tensor, q: torch.Tensor):
-        """Write P_x and Q_x of all candidates for some rows; see `DenseForm.couple`."""
+    def couple(self, rows: list[int], out: torch.Tensor):
+        """Write P_x and Q_x of all candidates for some rows; see `DenseForm.couple`.
+
+        Parameters
+        ----------
+        rows : list of int
+            M rows that may be added next.
+        out : torch.Tensor of shape (N, r, 2·M·r)
+            Written to.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (M·r, M·r), float64
+            V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of the rows.
+        """
         index = torch.as_tensor(rows, device=self.pool.features.device)
         h, a = self._last = self.pool.exact(index)
         v = explicit(h, a)
         u = self.precision.solve(v)
-        fu, c = self._apply_fisher(u, keep=p)
-
-        def write(chunk: slice, values: torch.Tensor) -> None:
-            store(q, chunk, values)
-
-        project(self.pool, self.precision.solve(fu), write)
+        width = u.shape[1]
+        fu, c = self._apply_fisher(u, keep=out[:, :, :width])
+        project(self.pool, self.precision.solve(fu), out=out[:, :, width:])
         return v.T @ u, c
 
     def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
-        """Add rows last coupled to M; see `DenseForm.add`."""
+        """Add rows last coupled to M.
+
+        Parameters
+        ----------
+        columns : list of int
+            Columns of the coupled rows that are added, r for each row.
+        g, s : torch.Tensor of shape (len(columns), len(columns)), float64
+            (I + a)⁻¹ and c among them; not used by this form.
+        """
         h, a = self._last
         for row in dict.fromkeys(column // self.pool.rank for column in columns):
             self.precision.append(h[row], a[row])
 
-    def exact_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Blocks a_x and c_x of a few rows in float64 at the present state, (M, r, r)."""
-        rank = self.pool.rank
+    def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64; see `DenseForm.among`.
+
+        Parameters
+        ----------
+        rows : list of int
+            M rows of the pool.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (M·r, M·r), float64
+            The two matrices.
+        """
         index = torch.as_tensor(rows, device=self.pool.features.device)
         v = explicit(*self.pool.exact(index))
         u = self.precision.solve(v)
-        n = len(rows)
-        a = torch.einsum("pmi,pmj->mij", v.view(-1, n, rank), u.view(-1, n, rank))
-        c = torch.zeros(n, rank, rank, dtype=EXACT, device=v.device)
+        c = torch.zeros(u.shape[1], u.shape[1], dtype=EXACT, device=v.device)
 
         def work(chunk: slice, values: torch.Tensor) -> None:
-            values = values.reshape(-1, n, rank)
-            c.add_(torch.einsum("xmi,xmj->mij", values, values))
+            values = values.reshape(-1, values.shape[2])
+            c.addmm_(values.T, values)
 
         for fisher_rows in self.fisher_rows:
             project(fisher_rows, u, work, exact=True)
-        return symmetrise(a), symmetrise(c / self.total)
+        return symmetrise(v.T @ u), symmetrise(c / self.total)
 
     def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows, (m·r, m·r) float64."""
+        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (m,), int64
+            Positions of the chosen rows.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (m·r, m·r), float64
+            Π and C of `skbait.fisher.backward`.
+        """
         self.precision.n = self.n_labeled  # the chosen rows leave M again
         h, a = self.pool.exact(rows)
         reduced = self.precision.reduce(h, a)
@@ -217,19 +308,16 @@ class FactoredForm:
 
         def work(rows: Rows, chunk: slice, values: torch.Tensor) -> None:
             if rows is self.pool:
-                store(keep, chunk, values)
+                keep[chunk] = values
             part = adjoint(rows, chunk, values).to(EXACT)
             flat = values.reshape(-1, values.shape[2]).to(EXACT)
             c.addmm_(flat.T, flat)
             total.add_(part)
 
-        def only_keep(chunk: slice, values: torch.Tensor) -> None:
-            store(keep, chunk, values)
-
         for rows in self.fisher_rows:
             project(rows, u, partial(work, rows))
         if not any(rows is self.pool for rows in self.fisher_rows):
-            project(self.pool, u, only_keep)
+            project(self.pool, u, out=keep)
         return total / self.total, symmetrise(c / self.total)
 
     def _reduced(self, rows: Rows) -> torch.Tensor:
@@ -271,8 +359,8 @@ class FactoredForm:
             rows, other = pool, reduced
         size = pool.features.element_size()
         # square blocks of kernels: large enough for full speed of the matrix product
-        block = int((CHUNK_BYTES / size) ** 0.5) // rank
-        chunk_size = rows_per_chunk(1, len(rows), block)
+        block = max(1, int((KERNEL_BYTES / size) ** 0.5) // rank)
+        chunk_size = min(block, len(rows))
         scale = 1.0 / self.precision.regularization
 
         def work(x: slice) -> None:
@@ -306,7 +394,28 @@ class FactoredForm:
 
 
 def work_of_factored(n, n_fisher, n_labeled, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the dense form) and bytes of this form."""
+    """Estimated seconds (on one yardstick with the dense form) and bytes of this form.
+
+    Parameters
+    ----------
+    n : int
+        Number N of candidates.
+    n_fisher : int
+        Number of rows over which F is the mean.
+    n_labeled : int
+        Number L of labelled rows.
+    n_features, n_columns, rank : int
+        D, Q and r.
+    n_steps : int
+        Number of rows that will be chosen.
+
+    Returns
+    -------
+    seconds : float
+        Time on the common yardstick.
+    n_bytes : int
+        Memory.
+    """
     gram = (n_labeled + n_steps) * rank
     per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
     setup = n * n_fisher * per_pair + 2.5 * n * rank * (n_labeled * rank) ** 2

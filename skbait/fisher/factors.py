@@ -141,7 +141,27 @@ def binary_factor(probabilities: torch.Tensor) -> torch.Tensor:
 
 
 def factor(probabilities: torch.Tensor, variant: str, top_c: int) -> torch.Tensor:
-    """Factor A, (N, r, Q) float64, of one of `VARIANTS`."""
+    """Factor A of one of `VARIANTS`.
+
+    Parameters
+    ----------
+    probabilities : torch.Tensor of shape (N, K)
+        Class probabilities.
+    variant : {"exp", "exact", "binary"}
+        Which Fisher information.
+    top_c : int
+        Number of classes c of ``variant="exp"``, 1 <= c <= K.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, r, Q), float64
+        A.
+
+    Raises
+    ------
+    ValueError
+        If `variant` is unknown.
+    """
     if variant == "exact":
         return exact_factor(probabilities)
     if variant == "exp":
@@ -152,7 +172,22 @@ def factor(probabilities: torch.Tensor, variant: str, top_c: int) -> torch.Tenso
 
 
 def n_parameters(variant: str, n_features: int, n_classes: int) -> int:
-    """Number P of last-layer parameters whose Fisher information a variant measures."""
+    """Number P of last-layer parameters whose Fisher information a variant measures.
+
+    Parameters
+    ----------
+    variant : {"exp", "exact", "binary"}
+        Which Fisher information.
+    n_features : int
+        D.
+    n_classes : int
+        K.
+
+    Returns
+    -------
+    int
+        D for "binary", else D·K.
+    """
     return n_features if variant == "binary" else n_features * n_classes
 
 

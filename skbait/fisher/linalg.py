@@ -13,7 +13,18 @@ class NotPositiveDefiniteError(ArithmeticError):
 
 
 def symmetrise(matrix: torch.Tensor) -> torch.Tensor:
-    """Return (M + Mᵀ) / 2 of a matrix or a batch of matrices (..., P, P)."""
+    """Return (M + Mᵀ) / 2 of a matrix or a batch of matrices.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor of shape (..., P, P)
+        M.
+
+    Returns
+    -------
+    torch.Tensor of shape (..., P, P)
+        Symmetric matrices, in the dtype of M.
+    """
     return (matrix + matrix.mT) * 0.5
 
 
@@ -72,11 +83,37 @@ def cholesky(matrix: torch.Tensor, *, name: str = "matrix") -> torch.Tensor:
 
 
 def inverse(matrix: torch.Tensor, *, name: str = "matrix") -> torch.Tensor:
-    """Inverse of a symmetric positive definite matrix, by Cholesky, exactly symmetric."""
+    """Inverse of a symmetric positive definite matrix, by Cholesky, exactly symmetric.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor of shape (P, P)
+        Symmetric positive definite, up to rounding: see `cholesky`.
+    name : str
+        What the matrix is, for messages.
+
+    Returns
+    -------
+    torch.Tensor of shape (P, P)
+        Inverse, in the dtype of the matrix.
+    """
+    if len(matrix) == 1 and float(matrix) > 0.0:
+        return 1.0 / matrix
     return symmetrise(torch.cholesky_inverse(cholesky(matrix, name=name)))
 
 
 def invert_triangle(root: torch.Tensor) -> torch.Tensor:
-    """Inverse of a lower triangular matrix."""
+    """Inverse of a lower triangular matrix.
+
+    Parameters
+    ----------
+    root : torch.Tensor of shape (P, P)
+        Lower triangular.
+
+    Returns
+    -------
+    torch.Tensor of shape (P, P)
+        Lower triangular inverse, in the dtype of the matrix.
+    """
     eye = torch.eye(len(root), dtype=root.dtype, device=root.device)
     return torch.linalg.solve_triangular(root, eye, upper=False)

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
+
+# Rows at which tall and thin products are fastest on a CPU.
+TALL = 4096
+# Factors are kept in float64 as well where they take no more than this.
+EXACT_BYTES = 32 * 2**20
 
 
 class Rows:
@@ -44,11 +50,17 @@ class Rows:
         self.chunk_size = chunk_size
         self.scale = scale
         _, self.rank, self.n_columns = factor(probabilities[:1]).shape
-        self.coefficients = features.new_empty(len(features), self.rank, self.n_columns)
+        shape = len(features), self.rank, self.n_columns
+        self.coefficients = features.new_empty(shape)
+        # float64 twin, so that a few rows need not be made anew each time
+        keep = 8 * math.prod(shape) <= EXACT_BYTES
+        self.kept = features.new_empty(shape, dtype=EXACT) if keep else None
 
         def fill(rows: slice) -> None:
             a = factor(probabilities[rows]) * scale
             self.coefficients[rows] = a.to(features.dtype)
+            if self.kept is not None:
+                self.kept[rows] = a
 
         self.for_chunks(fill, 8 * probabilities.shape[1] * (self.n_columns + 4))
 
@@ -65,18 +77,58 @@ class Rows:
         """Number of parameters that V spans: Q·D."""
         return self.n_columns * self.n_features
 
-    def for_chunks(self, work: Callable[[slice], None], bytes_per_row: int) -> None:
-        """Call `work` for slices of rows of which one needs `bytes_per_row` temporary bytes."""
-        chunk = rows_per_chunk(bytes_per_row, len(self), self.chunk_size)
+    def for_chunks(
+        self, work: Callable[[slice], None], bytes_per_row: int, most: int | None = None
+    ) -> None:
+        """Call `work` for slices of rows.
+
+        Parameters
+        ----------
+        work : callable
+            Called with a slice.
+        bytes_per_row : int
+            Temporary bytes that one row needs.
+        most : int or None, default=None
+            Most rows of a slice on a CPU.
+        """
+        device = self.features.device
+        chunk = rows_per_chunk(bytes_per_row, len(self), self.chunk_size, device=device)
+        if most is not None and device.type == "cpu":
+            chunk = min(chunk, most)
         for_chunks(work, len(self), chunk)
 
     def exact(self, rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return h (M, D) and A (M, r, Q) of some rows in float64."""
-        a = self.factor(self.probabilities[rows]) * self.scale
-        return self.features[rows].to(EXACT), a
+        """Return h and A of some rows in float64.
+
+        Parameters
+        ----------
+        rows : slice or torch.Tensor of shape (M,), int64
+            Positions of the rows.
+
+        Returns
+        -------
+        features : torch.Tensor of shape (M, D), float64
+            h.
+        coefficients : torch.Tensor of shape (M, r, Q), float64
+            A.
+        """
+        if self.kept is not None:
+            return self.features[rows].to(EXACT), self.kept[rows]
+        return self.features[rows].to(EXACT), self.factor(self.probabilities[rows]) * self.scale
 
     def take(self, rows: torch.Tensor) -> Rows:
-        """Return the rows at some positions, as a new object."""
+        """Return the rows at some positions, as a new object.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (M,), int64
+            Positions.
+
+        Returns
+        -------
+        Rows
+            M rows.
+        """
         return self._like(self.features[rows], self.probabilities[rows])
 
     def to_exact(self) -> Rows:
@@ -117,10 +169,14 @@ def kernel(
 
     Parameters
     ----------
-    features_1, features_2 : torch.Tensor of shape (M₁, D) and (M₂, D)
-        h.
-    coefficients_1, coefficients_2 : torch.Tensor of shape (M₁, r, Q) and (M₂, r, Q)
-        A.
+    features_1 : torch.Tensor of shape (M₁, D)
+        h₁.
+    coefficients_1 : torch.Tensor of shape (M₁, r, Q)
+        A₁.
+    features_2 : torch.Tensor of shape (M₂, D)
+        h₂.
+    coefficients_2 : torch.Tensor of shape (M₂, r, Q)
+        A₂.
 
     Returns
     -------
@@ -138,11 +194,12 @@ def kernel(
 def project(
     rows: Rows,
     directions: torch.Tensor,
-    work: Callable[[slice, torch.Tensor], None],
+    work: Callable[[slice, torch.Tensor], None] | None = None,
     *,
+    out: torch.Tensor | None = None,
     exact: bool = False,
 ) -> None:
-    """Call ``work(chunk, V_chunk @ directions)`` for all rows.
+    """Compute ``V @ directions`` of all rows, a chunk at a time.
 
     ``V_x u`` is one product of the features with a (D, Q·m) matrix and a contraction with A_x.
     Multiply-adds: N·D·Q·m.
@@ -153,32 +210,40 @@ def project(
         N rows.
     directions : torch.Tensor of shape (Q·D, m)
         Columns to project on, in any float dtype; they are rounded to that of the pass.
-    work : callable
+    work : callable or None, default=None
         Receives a slice and a tensor (rows of the slice, r, m) in the dtype of the pass.
+    out : torch.Tensor of shape (N, r, m) or None, default=None
+        Written to.
     exact : bool, default=False
         Do the pass in float64, whatever the dtype of the features.
     """
     n_columns, m = rows.n_columns, directions.shape[1]
     dtype = EXACT if exact else rows.features.dtype
-    if n_columns == 1:
-        # (m, N) keeps the pass over h a matrix-vector product, contiguous in N
-        flat = directions.T.to(dtype).contiguous()  # (m, D)
-    else:
-        # (D, Q·m), column k·m + j
-        flat = directions.view(n_columns, rows.n_features, m).permute(1, 0, 2)
-        flat = flat.reshape(rows.n_features, n_columns * m).to(dtype)
+    # (D, Q·m), column k·m + j
+    flat = directions.view(n_columns, rows.n_features, m).permute(1, 0, 2)
+    flat = flat.reshape(rows.n_features, n_columns * m).to(dtype)
+    scalar = n_columns == rows.rank == 1
 
     def one(chunk: slice) -> None:
         h, a = rows.exact(chunk) if exact else (rows.features[chunk], rows.coefficients[chunk])
-        if n_columns == 1:
-            values = ((flat @ h.T) * a[:, :, 0].T).T[:, None, :]
+        into = None if out is None else out[chunk]
+        if scalar and into is not None and into.dtype == dtype:
+            # (m, n), written where it stays
+            values = torch.mm(flat.T, h.T, out=into[:, 0, :].T).mul_(a[:, :, 0].T)
+            values = values.T[:, None, :]
         else:
-            values = torch.bmm(a, (h @ flat).view(-1, n_columns, m))
-        work(chunk, values)
+            t = (h @ flat).view(-1, n_columns, m)
+            values = t.mul_(a) if scalar else torch.bmm(a, t)
+            if into is not None:
+                into.copy_(values)
+        if work is not None:
+            work(chunk, values)
 
-    width = 4 * m if n_columns == 1 else m * (n_columns + rows.rank)
+    width = m * (n_columns + rows.rank)
     width += rows.n_features if exact else 0
-    rows.for_chunks(one, dtype.itemsize * width)
+    # tall and thin products lose speed beyond some thousand rows
+    most = None if scalar else TALL
+    rows.for_chunks(one, dtype.itemsize * width, most)
 
 
 def adjoint(rows: Rows, chunk: slice, coordinates: torch.Tensor) -> torch.Tensor:
@@ -201,13 +266,6 @@ def adjoint(rows: Rows, chunk: slice, coordinates: torch.Tensor) -> torch.Tensor
     h, a = rows.features[chunk], rows.coefficients[chunk]
     m = coordinates.shape[2]
     t = torch.bmm(a.mT, coordinates)  # (n, Q, m)
-    product = h.T @ t.reshape(len(h), -1)  # (D, Q·m)
-    return product.view(-1, rows.n_columns, m).permute(1, 0, 2).reshape(-1, m)
-
-
-def store(out: torch.Tensor, chunk: slice, values: torch.Tensor) -> None:
-    """Write ``values``, (rows of the slice, r, m), to `out`, (N, r, m) or for rank 1 (m, N)."""
-    if values.shape[1] == 1:
-        out[:, chunk] = values[:, 0, :].T
-    else:
-        out[chunk] = values
+    # (Q·m, D): this way round BLAS is more than twice as fast as for Hᵀ t
+    product = t.reshape(len(h), -1).T @ h
+    return product.view(rows.n_columns, m, -1).transpose(1, 2).reshape(-1, m)

@@ -136,7 +136,7 @@ def select(
     sources = [(features, probabilities), (labeled_features, labeled_probabilities)]
     sources = sources[: 2 if n_labeled else 1]
     drawn = _draw(n_pool + n_labeled, fisher_samples, generator)
-    norms = [torch.linalg.vector_norm(h, dim=1, dtype=EXACT) for h, _ in sources]
+    norms = [_row_norms(h) for h, _ in sources]
     _check_finite(sources, norms)
     trace = _mean_trace(sources, norms, drawn, make_factor)
     size = n_parameters(variant, features.shape[1], n_classes)
@@ -187,6 +187,14 @@ def _fisher_rows(pool: Rows, labeled: Rows | None, drawn: torch.Tensor | None) -
     return [rows for rows in parts if len(rows)]
 
 
+def _row_norms(h: torch.Tensor) -> torch.Tensor:
+    """‖h‖ of every row, float64; in the dtype of the features unless that overflows."""
+    norms = torch.linalg.vector_norm(h, dim=1, dtype=working_dtype(h.dtype)).to(EXACT)
+    if bool(torch.isfinite(norms).all()):
+        return norms
+    return torch.linalg.vector_norm(h, dim=1, dtype=EXACT)
+
+
 def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> float:
     """tr(F) = mean of tr(AAᵀ) ‖h‖² over the rows of F, before any scaling."""
     traces = []
@@ -196,7 +204,7 @@ def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> floa
         def write(p, norm, out, rows: slice) -> None:
             out[rows] = norm[rows].square() * make_factor(p[rows]).square().sum((1, 2))
 
-        chunk = rows_per_chunk(8 * 6 * p.shape[1], len(p))
+        chunk = rows_per_chunk(8 * 6 * p.shape[1], len(p), device=p.device)
         for_chunks(partial(write, p, norm, out), len(p), chunk)
         traces.append(out)
     every = torch.cat(traces)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a learner leaves to its fitted estimator: predictions, scores, the routing of metadata."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbait.utils.introspection import input_tags_of, takes_nan
+from skbait.utils.state import keep_random_states
+
+DELEGATED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
+COLUMNS = ("n_features_in_", "feature_names_in_")
+
+
+class Routed(NamedTuple):
+    """Arguments of a method, by who takes them."""
+
+    estimator: dict
+    query_strategy: dict
+    scorer: dict
+
+
+def is_tabular(X):
+    """Tell whether X has rows and columns, and no further dimensions."""
+    shape = getattr(X, "shape", None)
+    if shape is None and isinstance(X, list) and X and isinstance(X[0], (list, tuple)):
+        return True
+    return shape is not None and len(shape) == 2
+
+
+def columns_of(X):
+    """Return `n_features_in_` and `feature_names_in_` of X by name, as far as it has them."""
+    if not is_tabular(X):
+        return {}
+    probe = BaseEstimator()
+    validate_data(probe, X, skip_check_array=True)
+    return vars(probe)
+
+
+def check_columns(learner, X):
+    """Complain if X has other columns than those that a fitted learner knows."""
+    if is_tabular(X):
+        validate_data(learner, X, reset=False, skip_check_array=True)
+
+
+def _has(method):
+    """Return the check of `available_if`: the estimator has the method, or says why not."""
+
+    def check(self):
+        if method == "score" and self._has_one_scorer():
+            return True
+        estimator = self.estimator_ if hasattr(self, "estimator_") else self._get_estimator()
+        getattr(estimator, method)
+        return True
+
+    return check
+
+
+class DelegationMixin:
+    """The methods of a classifier, from the attribute `estimator_` once there is one."""
+
+    # The weights in the signature of `score` are for who scores; the learner requests none.
+    __metadata_request__score = {"sample_weight": UNUSED}
+
+    @available_if(_has("predict"))
+    def predict(self, X, **params):
+        """Predict the classes of rows.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        **params : dict
+            Arguments of the estimator's `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+            Predicted classes.
+        """
+        return self._delegate("predict", X, params)
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X, **params):
+        """Predict the probability of every class.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        **params : dict
+            Arguments of the estimator's `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+            Probabilities, in the order of `classes_`.
+        """
+        return self._delegate("predict_proba", X, params)
+
+    @available_if(_has("predict_log_proba"))
+    def predict_log_proba(self, X, **params):
+        """Predict the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        **params : dict
+            Arguments of the estimator's `predict_log_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+            Logarithms of probabilities, in the order of `classes_`.
+        """
+        return self._delegate("predict_log_proba", X, params)
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X, **params):
+        """Compute the decision function of the estimator.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        **params : dict
+            Arguments of the estimator's `decision_function`.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_classes)
+            Its values.
+        """
+        return self._delegate("decision_function", X, params)
+
+    @available_if(_has("score"))
+    def score(self, X, y, sample_weight=None, **params):
+        """Score the predictions, by `scoring` where that is a single scorer.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        y : array-like of shape (n_rows,)
+            Their labels.
+        sample_weight : array-like of shape (n_rows,), default=None
+            Weights of the rows.
+        **params : dict
+            Further arguments of the scorer or of the estimator's `score`.
+
+        Returns
+        -------
+        float
+            The score; without `scoring` that of the estimator, for most the accuracy.
+        """
+        check_is_fitted(self)
+        check_columns(self, X)
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
+        routed = self._route("score", params)
+        with keep_random_states(self.estimator_):
+            if self._has_one_scorer():
+                scorer = check_scoring(self.estimator_, scoring=self.scoring)
+                return scorer(self.estimator_, X, y, **routed.scorer)
+            return self.estimator_.score(X, y, **routed.estimator)
+
+    def get_metadata_routing(self):
+        """Get the metadata routing of this object.
+
+        Returns
+        -------
+        MetadataRouter
+            Who takes which metadata: the learner (held-out data), the estimator, the scorer.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        for method in DELEGATED:
+            mapping.add(caller=method, callee=method)
+        router.add(estimator=self._get_estimator(), method_mapping=mapping)
+        strategy = self._get_strategy()
+        if getattr(strategy, "estimator", None) is not None:  # else it fits nothing itself
+            router.add(
+                query_strategy=strategy,
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+        if self.scoring is not None:
+            router.add(
+                scorer=check_scoring(self._get_estimator(), scoring=self.scoring),
+                method_mapping=MethodMapping()
+                .add(caller="fit", callee="score")
+                .add(caller="score", callee="score"),
+            )
+        return router
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        estimator = self._get_estimator()
+        tags.input_tags = input_tags_of(estimator)
+        tags.input_tags.allow_nan = takes_nan(estimator)
+        inner = getattr(get_tags(estimator), "classifier_tags", None)
+        if inner is not None:
+            tags.classifier_tags = replace(inner, multi_label=False)
+        return tags
+
+    def _has_one_scorer(self):
+        return isinstance(self.scoring, str) or callable(self.scoring)
+
+    def _route(self, caller, params):
+        """Return the arguments of a method for the estimator, the query strategy, the scorer."""
+        if not get_config()["enable_metadata_routing"]:
+            return Routed(params, {}, params if caller == "score" else {})
+        routed = process_routing(self, caller, **params)
+        to_query = getattr(routed, "query_strategy", {}).get(caller, {})
+        to_scorer = getattr(routed, "scorer", {}).get("score", {})
+        return Routed(routed.estimator[caller], to_query, to_scorer)
+
+    def _delegate(self, method, X, params):
+        """Call a method of the fitted estimator."""
+        check_is_fitted(self)
+        check_columns(self, X)
+        params = self._route(method, params).estimator
+        with keep_random_states(self.estimator_):  # a pass through a network draws from torch
+            return getattr(self.estimator_, method)(X, **params)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a learner remembers of its rounds, and the scores on held-out data in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.metrics import check_scoring
+
+from skbait.utils.data import num_rows
+from skbait.utils.state import keep_random_states
+from skbait.utils.targets import as_vector, has_label, tidy
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a learner: rows chosen and labelled, then a fit on everything labelled."""
+
+    n_labels: int
+    positions: np.ndarray
+    query_time: float
+    fit_time: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def as_table(rounds):
+    """Return rounds as a dict of columns, ready for ``pandas.DataFrame``.
+
+    Parameters
+    ----------
+    rounds : list of Round
+        What happened, oldest first.
+
+    Returns
+    -------
+    dict of str to ndarray or list
+        `n_labels`, `positions` (a list of int64 arrays), `query_time` and `fit_time`, and a
+        column for each score, NaN in the rounds without held-out data.
+    """
+    table = {
+        "n_labels": np.array([each.n_labels for each in rounds], dtype=np.int64),
+        "positions": [each.positions for each in rounds],
+        "query_time": np.array([each.query_time for each in rounds], dtype=np.float64),
+        "fit_time": np.array([each.fit_time for each in rounds], dtype=np.float64),
+    }
+    names = dict.fromkeys(name for each in rounds for name in each.scores)
+    for name in names:
+        table[name] = np.array([each.scores.get(name, np.nan) for each in rounds])
+    return table
+
+
+class HeldOut:
+    """Held-out rows on which every fitted model of a learner is scored.
+
+    Parameters
+    ----------
+    X : data or None
+        Held-out rows; None: nothing is scored.
+    y : array-like or None
+        Their labels, every one of them known.
+    estimator : estimator
+        The kind of estimator that will be scored.
+    scoring : None, str, callable, list, tuple, set or dict
+        As in `sklearn.metrics.check_scoring`; None: the estimator's own `score`.
+    score_params : dict
+        Further arguments of the scorer.
+    """
+
+    def __init__(self, X, y, *, estimator, scoring, score_params):
+        if (X is None) != (y is None):
+            given, missing = ("X_val", "y_val") if y is None else ("y_val", "X_val")
+            raise ValueError(f"{given} was given without {missing}: scoring needs both.")
+        self._scorer = None
+        if X is None:
+            return
+        labels = as_vector(y, num_rows(X), name="y_val")
+        unlabeled = len(labels) - int(has_label(labels).sum())
+        if unlabeled:
+            raise ValueError(
+                f"y_val has {unlabeled} rows without a label (-1, None or NaN): "
+                "held-out rows need one each."
+            )
+        self._X, self._y = X, tidy(labels, name="y_val")
+        self._scorer = check_scoring(estimator, scoring=scoring)
+        self._score_params = score_params
+
+    def scores(self, estimator):
+        """Return the scores of a fitted estimator by the name of their column."""
+        if self._scorer is None:
+            return {}
+        with keep_random_states(estimator):  # a pass through a network draws from torch
+            result = self._scorer(estimator, self._X, self._y, **self._score_params)
+        if isinstance(result, dict):
+            return {f"score_{name}": float(value) for name, value in result.items()}
+        return {"score": float(result)}

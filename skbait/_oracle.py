@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Labels as a learner meets them: read where it asks, and joined to those it has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skbait.utils.targets import as_vector, has_label, tidy
+
+
+class Oracle:
+    """The labels `y` of a fit, of which only the asked ones are read.
+
+    Which rows have a label at all is known from the start; what the label is, only to `ask`.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+        Labels, with a mark where a row has none.
+    n_rows : int
+        Number of rows of the X that goes with it.
+
+    Attributes
+    ----------
+    answerable : ndarray of int64
+        Positions of the rows that have a label, ascending.
+    n_unlabeled : int
+        Number of the other rows.
+    asked : ndarray of int64
+        Positions read so far, in the order of asking.
+    """
+
+    def __init__(self, y, n_rows):
+        self._y = as_vector(y, n_rows, owner="This ActiveLearner estimator")
+        self.answerable = np.flatnonzero(has_label(self._y)).astype(np.int64)
+        self.n_unlabeled = n_rows - len(self.answerable)
+        self.asked = np.empty(0, dtype=np.int64)
+        self._answers = self._y[:0]
+
+    def ask(self, positions):
+        """Read the labels at `positions`."""
+        self.asked = np.concatenate([self.asked, positions])
+        self._answers = np.concatenate([self._answers, self._y[positions]])
+
+    @property
+    def labels(self):
+        """The labels read so far, tidy, in the order of asking."""
+        return tidy(self._answers)
+
+    def unasked(self):
+        """Return the positions of rows with a label that was not read, ascending."""
+        return self.answerable[~np.isin(self.answerable, self.asked)]
+
+
+def join(old, new):
+    """Return `new` labels appended to `old` ones; both are tidy and have to be of one kind."""
+    kinds = _kind(old), _kind(new)
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y has {kinds[1]} labels {np.unique(new)[:3].tolist()}..., but the learner was "
+            f"fitted with {kinds[0]} labels {np.unique(old)[:3].tolist()}...: "
+            "give the new labels in the same form."
+        )
+    if "O" in (old.dtype.kind, new.dtype.kind):
+        return np.concatenate([old.astype(object), new.astype(object)])
+    if old.dtype.kind == "i" and new.dtype.kind == "f" and (new == new.astype(old.dtype)).all():
+        new = new.astype(old.dtype)
+    return np.concatenate([old, new])
+
+
+def _kind(labels):
+    """Return a word for the kind of tidy labels."""
+    return {"b": "boolean", "O": "string", "U": "string", "S": "bytes"}.get(
+        labels.dtype.kind, "numeric"
+    )

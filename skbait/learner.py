@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The active learner: an estimator, a query strategy, and the cycle of the two."""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.callback import CallbackSupportMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
+
+from skbait._cycle import (
+    Extras,
+    Memory,
+    Seeds,
+    choose,
+    fit_round,
+    followed,
+    start,
+)
+from skbait._delegation import COLUMNS, DelegationMixin, check_columns, columns_of
+from skbait._history import HeldOut, as_table
+from skbait._oracle import Oracle
+from skbait._sklearn import HasMethods, Interval, RealNotInt, fit_context
+from skbait.representation.base import (
+    can_represent,
+    probabilities_adapter,
+    represent_adapter,
+)
+from skbait.strategies import BaitQuery
+from skbait.utils.data import num_rows, take_rows
+from skbait.utils.introspection import takes_nan
+from skbait.utils.validation import check_finite, check_rows
+
+__all__ = ["ActiveLearner"]
+
+
+def fitted_state(model, memory):
+    """Return the fitted attributes of a learner, but for its columns, by name."""
+    return {
+        "estimator_": model,
+        "classes_": np.asarray(getattr(model, "classes_", np.unique(memory.y))),
+        "X_labeled_": memory.X,
+        "y_labeled_": memory.y,
+        "n_labels_": len(memory.y),
+        "labeled_positions_": memory.positions,
+        "history_": as_table(memory.rounds),
+        "_memory": memory,
+    }
+
+
+class ActiveLearner(
+    DelegationMixin, ClassifierMixin, MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
+):
+    """A classifier that chooses which rows to have labelled next.
+
+    Used by hand, `fit` learns from the rows that have a label, `query` says which rows of a
+    pool to have labelled, and `teach` takes their labels in::
+
+        learner.fit(X_start, y_start)
+        chosen = learner.query(X_pool, 50)
+        learner.teach(X_pool[chosen], ask_people(chosen))
+
+    With `budget`, `fit` plays this cycle by itself. `y` is the oracle then: the learner starts
+    from few rows, asks for `batch_size` more a round, and never looks at more than `budget`
+    labels. So a grid search or a cross-validation of the learner is one of the whole cycle.
+
+    After each batch of labels a fresh clone of the estimator is fitted on everything labelled.
+
+    Parameters
+    ----------
+    estimator : classifier, default=None
+        What learns: any scikit-learn classifier, or a network wrapped by skorch. It is cloned
+        and never fitted itself. None stands for `LogisticRegression()`, for which X has to be
+        the embedding of the rows.
+    query_strategy : query strategy, default=None
+        What chooses: an instance of a subclass of `BaseQuery`, or anything with its `fit` and
+        `query`. Where its own `estimator` is None it sees the model of the learner; otherwise
+        its estimator is fitted on the labelled rows for the choice alone. None stands for
+        `BaitQuery()`.
+    initial : int, float, array-like of int or query strategy, default=10
+        The rows with which the cycle starts; only used with `budget`. A number of rows or,
+        between 0 and 1, a fraction of them is drawn at random. Positions in X are taken as they
+        are. A query strategy that needs no model chooses `batch_size` rows. In every case, as
+        long as all labels are of one class, further rows are drawn at random and counted.
+    budget : int, default=None
+        Number of labels that `fit` may look at, the initial ones included. None: `fit` learns
+        from every row that has a label, and chooses none.
+    batch_size : int, default=50
+        Number of rows chosen in a round. The last batch is smaller where the budget ends.
+    scoring : str, callable, list, tuple or dict, default=None
+        How to score held-out rows, as in `sklearn.model_selection.cross_validate`; None: the
+        `score` of the estimator. A single scorer is also used by the `score` method.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the choice of initial rows, the query strategy and every clone of the estimator,
+        each round anew, in place of their own `random_state`. None: parts that bring their own
+        seed keep it, the rest is seeded afresh in every fit. The global random states of NumPy
+        and torch are left alone in either case.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The model of the last round, fitted on everything labelled.
+    classes_ : ndarray of shape (n_classes,)
+        Classes of the model.
+    n_features_in_ : int
+        Number of columns of X, where X is a table.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X is a data frame whose columns are all strings.
+    X_labeled_ : data
+        The labelled rows, in the order in which they came.
+    y_labeled_ : ndarray of shape (n_labels_,)
+        Their labels.
+    n_labels_ : int
+        Number of labels used.
+    labeled_positions_ : ndarray of int64
+        Positions of the labelled rows in the X passed to `fit`, in the order in which their
+        labels were asked for. Rows that came by `teach` are in no such X, and left out.
+    history_ : dict of str to ndarray or list
+        The rounds so far, a column each, as `pandas.DataFrame` takes it: `n_labels` after the
+        round, `positions` asked for in it (in the X of `fit`; None for rows that came by
+        `teach`), `query_time` and `fit_time` in seconds (`query_time` is NaN where the learner
+        did not choose), and `score` (or `score_<name>` for several) on held-out rows where
+        there were any.
+
+    See Also
+    --------
+    BaitQuery : The default query strategy.
+    sklearn.semi_supervised.SelfTrainingClassifier : Labels rows by its own predictions.
+
+    Notes
+    -----
+    **Labels** are integers, booleans or strings. -1 marks a row without a label; among strings
+    and other objects None and NaN do. A classifier whose classes are -1 and 1 has to be given
+    other names for them. With a budget, rows without a label are no candidates.
+
+    **Rows** may be whatever the estimator takes: arrays of any dimension, tensors, data frames,
+    sparse matrices, dicts of arrays, torch Datasets.
+
+    **Arguments of the estimator's fit**, `sample_weight` for one, are given to `fit` and
+    `teach`: those with one entry for each row are cut to the labelled rows. Without metadata
+    routing everything goes to the estimator as it is; with it, to the estimator and the scorer
+    as they request. A weight for the held-out rows then needs a name of its own:
+    ``scorer.set_score_request(sample_weight="weight_val")``.
+
+    **Callbacks** (`set_callbacks`) see a fit as a task and each round in it as a subtask, at
+    whose end `fitted_estimator` predicts like the learner of that moment; a callback that
+    returns True there ends the cycle before its budget. Callbacks that say so (by
+    `max_propagation_depth`) are passed on to an estimator that supports callbacks, and then hear
+    of the end of a round from that estimator, which no stop ends. A network has skorch's own.
+
+    A `fit` or `teach` that fails leaves the learner as it was.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skbait import ActiveLearner, MarginQuery
+    >>> X, y = load_iris(return_X_y=True)
+    >>> learner = ActiveLearner(
+    ...     query_strategy=MarginQuery(), budget=30, batch_size=10, random_state=0
+    ... ).fit(X, y)
+    >>> learner.history_["n_labels"]
+    array([10, 20, 30])
+    >>> learner.predict(X[:3])
+    array([0, 0, 0])
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "query_strategy": [HasMethods(["fit", "query", "get_params"]), None],
+        "initial": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            "array-like",
+            HasMethods(["fit", "query", "get_params"]),
+        ],
+        "budget": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, list, tuple, dict, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        query_strategy=None,
+        *,
+        initial=10,
+        budget=None,
+        batch_size=50,
+        scoring=None,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.query_strategy = query_strategy
+        self.initial = initial
+        self.budget = budget
+        self.batch_size = batch_size
+        self.scoring = scoring
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, X_val=None, y_val=None, **fit_params):
+        """Learn from the labelled rows, or play the cycle under a budget with y as oracle.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows.
+        y : array-like of shape (n_rows,)
+            Their labels; -1, None or NaN where a row has none. With a `budget` only that many
+            of them are looked at.
+        X_val, y_val : data and array-like, default=None
+            Held-out rows and labels. Each round is scored on them, for `history_`.
+        **fit_params : dict
+            Arguments of the estimator's `fit`.
+
+        Returns
+        -------
+        self : ActiveLearner
+            Fitted learner.
+        """
+        X = check_rows(X, owner="ActiveLearner")
+        columns = columns_of(X)
+        oracle = Oracle(y, num_rows(X))
+        routed = self._route("fit", fit_params)
+        to_fit = Extras(routed.estimator, num_rows(X))
+        to_query = Extras(routed.query_strategy, num_rows(X))
+        held_out = self._held_out(X_val, y_val, routed.scorer)
+        seeds = Seeds(deepcopy(self.random_state))
+        limit = start(
+            X,
+            oracle,
+            initial=self.initial,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            estimator=self._get_estimator(),
+            seeds=seeds,
+        )
+        n_rounds = 1 + -(-(limit - len(oracle.asked)) // self.batch_size)
+
+        context = self._init_callback_context(max_subtasks=n_rounds)
+        context.call_on_fit_task_begin(
+            estimator=self, X=lambda: take_rows(X, oracle.asked), y=lambda: oracle.labels
+        )
+        model, memory, chosen, query_time = None, None, oracle.asked, np.nan
+        for _ in range(n_rounds):
+            task = context.subcontext(task_name="round")
+            with followed(self._get_estimator(), task, self) as estimator:
+                if memory is not None:
+                    n = min(self.batch_size, limit - len(oracle.asked))
+                    started = time.perf_counter()
+                    chosen = self._choose(X, oracle.unasked(), n, model, memory)
+                    query_time = time.perf_counter() - started
+                    oracle.ask(chosen)
+                memory = Memory(
+                    take_rows(X, oracle.asked),
+                    oracle.labels,
+                    to_fit.take(oracle.asked),
+                    to_query.take(oracle.asked),
+                    oracle.asked,
+                    seeds,
+                    () if memory is None else memory.rounds,
+                )
+                self._check_values(memory.X)
+                model, memory = fit_round(
+                    estimator, memory, held_out=held_out, chosen=chosen, query_time=query_time
+                )
+            state = columns | fitted_state(model, memory)
+            if self._end_task(task, memory, state):
+                break
+        self._end_task(context, memory, state)
+        Seeds(self.random_state)  # draws from an instance, now that nothing can fail any more
+        return self._take_on(state)
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def teach(self, X, y, *, X_val=None, y_val=None, **fit_params):
+        """Take in further labelled rows and fit a fresh clone on everything labelled.
+
+        Parameters
+        ----------
+        X : data of n_rows rows
+            The rows, of the same kind as those given to `fit`.
+        y : array-like of shape (n_rows,)
+            Their labels, of the same kind as those given to `fit`; classes may be new. Rows
+            without a label (-1, None or NaN) are left out.
+        X_val, y_val : data and array-like, default=None
+            Held-out rows and labels on which the new model is scored, for `history_`.
+        **fit_params : dict
+            Arguments of the estimator's `fit`. What `fit` got with an entry for each row is
+            needed here for the new rows.
+
+        Returns
+        -------
+        self : ActiveLearner
+            The learner, which knows more. Where an error is raised it is as it was.
+        """
+        check_is_fitted(self)
+        X = check_rows(X, owner="ActiveLearner")
+        check_columns(self, X)
+        n_rows = num_rows(X)
+        oracle = Oracle(y, n_rows)
+        known = oracle.answerable
+        if not len(known):
+            raise ValueError(f"y holds no label in its {n_rows} rows: nothing to be taught.")
+        oracle.ask(known)
+        routed = self._route("fit", fit_params)
+        held_out = self._held_out(X_val, y_val, routed.scorer)
+        memory = self._memory
+        to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
+        to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
+        memory = memory.extended(
+            take_rows(X, known), oracle.labels, to_fit.take(known), to_query.take(known)
+        )
+        self._check_values(memory.X)
+        columns = {name: value for name, value in vars(self).items() if name in COLUMNS}
+        context = self._init_callback_context(task_name="teach", max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=memory.X, y=memory.y)
+        task = context.subcontext(task_name="round")
+        with followed(self._get_estimator(), task, self) as estimator:
+            model, memory = fit_round(
+                estimator, memory, held_out=held_out, chosen=None, query_time=np.nan
+            )
+        state = columns | fitted_state(model, memory)
+        self._end_task(task, memory, state)
+        self._end_task(context, memory, state)
+        return self._take_on(state)
+
+    def query(self, X_pool, n=None, *, return_utilities=False):
+        """Choose the rows of a pool to have labelled next.
+
+        Nothing changes by it: asked again, the learner chooses the same rows.
+
+        Parameters
+        ----------
+        X_pool : data of n_pool rows
+            Rows without labels, of the same kind as those given to `fit`.
+        n : int, default=None
+            How many to choose. None: `batch_size`, or all rows where there are fewer.
+        return_utilities : bool, default=False
+            Whether to return the query strategy's own score of each row as well.
+
+        Returns
+        -------
+        positions : ndarray of int64 of shape (n,)
+            Positions in `X_pool`, in the order of choice, all different.
+        utilities : ndarray of shape (n_pool,)
+            Only where asked for: the scores, NaN for rows that were not looked at.
+        """
+        check_is_fitted(self)
+        X_pool = check_rows(X_pool, name="X_pool", owner="ActiveLearner")
+        check_columns(self, X_pool)
+        if n is None:
+            n = min(self.batch_size, num_rows(X_pool))
+        kwargs = {"return_utilities": True} if return_utilities else {}
+        return choose(self._get_strategy(), self.estimator_, self._memory, X_pool, n, **kwargs)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def _get_estimator(self):
+        return LogisticRegression() if self.estimator is None else self.estimator
+
+    def _get_strategy(self):
+        return BaitQuery() if self.query_strategy is None else self.query_strategy
+
+    def _held_out(self, X_val, y_val, score_params):
+        """Return what scores the models of the rounds."""
+        return HeldOut(
+            X_val,
+            y_val,
+            estimator=self._get_estimator(),
+            scoring=self.scoring,
+            score_params=score_params,
+        )
+
+    def _check_values(self, X):
+        """Refuse NaN in labelled rows: a network would learn it without a word."""
+        if not takes_nan(self._get_estimator()):
+            check_finite(X, owner="ActiveLearner")
+
+    def _choose(self, X, pool, n, model, memory):
+        """Return the positions, among those in `pool`, of the rows to ask for next."""
+        picks = np.asarray(choose(self._get_strategy(), model, memory, take_rows(X, pool), n))
+        whole = picks.dtype.kind in "iu" and picks.shape == (n,)
+        if not whole or len(np.unique(picks)) < n or picks.min() < 0 or picks.max() >= len(pool):
+            raise ValueError(
+                f"query_strategy={self.query_strategy!r} was asked for {n} different rows of "
+                f"{len(pool)} and gave {picks!r}."
+            )
+        return pool[picks]
+
+    def _end_task(self, task, memory, state):
+        """Tell the callbacks that a task has ended; return whether one of them says stop."""
+        weight = memory.fit_params.params.get("sample_weight")
+        return task.call_on_fit_task_end(
+            estimator=self,
+            X=memory.X,
+            y=memory.y,
+            metadata=None if weight is None else {"sample_weight": weight},
+            reconstruction_attributes=state,
+        )
+
+    def _take_on(self, state):
+        """Replace every fitted attribute by those of `state`."""
+        for name in COLUMNS:  # what else there is, `state` has
+            vars(self).pop(name, None)
+        vars(self).update(state)
+        return self
+
+
+# A learner is seen through its model, by `represent` and by the strategies that use it.
+
+
+@represent_adapter.register(ActiveLearner)
+def _represent_learner(estimator, X, *, last_layer, device):
+    check_is_fitted(estimator)
+    return represent_adapter(estimator.estimator_, X, last_layer=last_layer, device=device)
+
+
+@probabilities_adapter.register(ActiveLearner)
+def _probabilities_of_learner(estimator, X, *, device):
+    check_is_fitted(estimator)
+    return probabilities_adapter(estimator.estimator_, X, device=device)
+
+
+@can_represent.register(ActiveLearner)
+def _can_represent_learner(estimator):
+    fitted = getattr(estimator, "estimator_", None)
+    return can_represent(estimator._get_estimator() if fitted is None else fitted)

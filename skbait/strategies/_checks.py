@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What `BaseQuery` checks besides the values of X: model, labels, what a subclass chose."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import numpy as np
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import validate_data
+
+from skbait.representation import can_represent
+from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.targets import UNLABELED, has_label
+
+
+def is_fitted_name(name):
+    """Tell whether an attribute is one that `fit` sets."""
+    return name.endswith("_") and not name.startswith("_")
+
+
+def is_table(X):
+    """Tell whether X has rows and columns and no further dimensions."""
+    shape = row_shape(X)
+    return shape is not None and len(shape) == 1
+
+
+def check_model(model, needs, *, owner):
+    """Raise if an estimator, fitted or not, cannot give what a strategy needs."""
+    name = type(model.estimator if isinstance(model, FrozenEstimator) else model).__name__
+    if "features" in needs and not can_represent(model):
+        raise TypeError(
+            f"{owner} needs last-layer features and probabilities, and skbait does not know how "
+            f"to take them from {name}. Use a classifier with a linear last layer and "
+            "predict_proba (LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a "
+            "skorch net), register a function for yours with "
+            f"skbait.representation.represent.register({name}), or use a strategy that needs "
+            "probabilities only, such as MarginQuery."
+        )
+    if not hasattr(model, "predict_proba") and not can_represent(model):
+        raise TypeError(
+            f"{owner} needs class probabilities, and {name} has no predict_proba. Use a "
+            "classifier that has it, or wrap yours in CalibratedClassifierCV."
+        )
+
+
+def leave_out_unlabeled(X, y, fit_params, model):
+    """Return the rows that have a label, their labels, and the arguments of the fit for them.
+
+    -1 is the mark of a row without a label, but not where a frozen model has learned it as a
+    class.
+    """
+    if _knows_class(model, UNLABELED):
+        return X, y, fit_params
+    labeled = has_label(y)
+    if labeled.all():
+        return X, y, fit_params
+    rows = np.flatnonzero(labeled)
+    fit_params = {
+        name: take_rows(value, rows) if _has_rows(value, len(y)) else value
+        for name, value in fit_params.items()
+    }
+    return take_rows(X, rows), y[rows], fit_params
+
+
+def check_enough_labels(y, n_rows, model, *, owner):
+    """Raise where a model has to be fitted, and marks of missing labels are why it cannot be."""
+    if model is None or isinstance(model, FrozenEstimator) or len(y) == n_rows:
+        return
+    if len(y) == 0:
+        raise ValueError(
+            f"y holds no label in its {n_rows} rows (-1, None and NaN mark rows without one): "
+            f"{owner} fits {type(model).__name__} on labelled rows."
+        )
+    if all(label == y[0] for label in y):
+        only = y[:1].tolist()[0]
+        raise ValueError(
+            f"y holds the one class {only!r} besides the marks of rows without a label (-1, None, "
+            "NaN), and a classifier needs two. If -1 is one of your classes, give it another name."
+        )
+
+
+def check_like_fit(strategy, X_pool):
+    """Raise where X_pool is of another form than the X that a strategy was fitted on."""
+    owner = type(strategy).__name__
+    n_features = getattr(strategy, "n_features_in_", None)
+    X = strategy.X_labeled_
+    fitted, given = row_shape(X), row_shape(X_pool)
+    if n_features is not None and is_table(X_pool):
+        if given != (n_features,):
+            raise ValueError(
+                f"X_pool has {given[0]} features, but {owner} is expecting {n_features} features "
+                "as input."
+            )
+        validate_data(strategy, X_pool, reset=False, skip_check_array=True)  # the names
+    elif fitted is not None and given is not None and len(fitted) != len(given):
+        raise ValueError(
+            f"X_pool has rows of shape {given}, but {owner} was fitted on rows of shape {fitted}."
+        )
+    if kind_of(X) == "dict" and (kind_of(X_pool) != "dict" or set(X_pool) != set(X)):
+        raise ValueError(
+            f"X_pool must be a dict with the keys of X in fit, {sorted(map(str, X))}."
+        )
+
+
+def draw_subset(subset_size, n_pool, n, rng):
+    """Return the positions of a random sub-pool, ascending; None where it is the whole pool.
+
+    In the order of the pool ties stay in it, and memory maps are read forwards.
+    """
+    if subset_size is None:
+        return None
+    whole = isinstance(subset_size, numbers.Integral)
+    size = min(n_pool, int(subset_size) if whole else math.ceil(subset_size * n_pool))
+    if size < n:
+        raise ValueError(
+            f"subset_size={subset_size!r} draws {size} of the {n_pool} rows of X_pool, fewer than "
+            f"n={n}: raise subset_size or choose fewer rows."
+        )
+    return None if size == n_pool else np.sort(_draw(n_pool, size, rng))
+
+
+def as_positions(positions, n, n_pool, *, owner):
+    """Return what a strategy chose as int64; where it cannot be, that is a bug in `owner`."""
+    if isinstance(positions, torch.Tensor):
+        positions = positions.cpu()
+    positions = np.asarray(positions)
+    problem = None
+    if positions.shape != (n,) or positions.dtype.kind not in "iu":
+        problem = f"an array of shape {positions.shape} and dtype {positions.dtype}"
+    elif positions.min() < 0 or positions.max() >= n_pool:
+        problem = f"positions from {positions.min()} to {positions.max()}"
+    elif len(np.unique(positions)) < n:
+        problem = "a position more than once"
+    if problem is not None:
+        raise RuntimeError(
+            f"{owner} must return {n} distinct positions below {n_pool} as integers, but gave "
+            f"{problem}: that is a bug in it."
+        )
+    return positions.astype(np.int64)
+
+
+def as_utilities(utilities, n_pool, *, owner):
+    """Return the scores of a strategy as float64, NaN where it has none."""
+    if utilities is None:
+        return np.full(n_pool, np.nan)
+    if isinstance(utilities, torch.Tensor):
+        utilities = utilities.detach().cpu().numpy()
+    utilities = np.asarray(utilities, dtype=np.float64)
+    if utilities.shape != (n_pool,):
+        raise RuntimeError(
+            f"{owner} must return one utility for each of {n_pool} rows, but gave an array of "
+            f"shape {utilities.shape}: that is a bug in it."
+        )
+    return utilities
+
+
+def _draw(n_pool, size, rng):
+    """Draw `size` distinct positions; few of many without a permutation of all."""
+    if 20 * size > n_pool:
+        return rng.permutation(n_pool)[:size]
+    drawn = np.unique(rng.randint(n_pool, size=size + size // 4 + 8))
+    while len(drawn) < size:
+        drawn = np.union1d(drawn, rng.randint(n_pool, size=size))
+    return rng.permutation(drawn)[:size]
+
+
+def _has_rows(value, n_rows):
+    """Tell whether an argument of a fit has an entry for each row."""
+    if isinstance(value, (str, bytes, dict)):
+        return False
+    try:
+        return num_rows(value) == n_rows
+    except TypeError:
+        return False
+
+
+def _knows_class(model, label):
+    """Tell whether a frozen model has a number among its classes."""
+    if not isinstance(model, FrozenEstimator):
+        return False
+    classes = np.asarray(getattr(model, "classes_", []))
+    return classes.dtype.kind in "if" and bool((classes == label).any())

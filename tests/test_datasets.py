@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""CIFAR-10 from arrays, from a small archive of the real one's form, and from nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+
+from skbait.datasets import _cifar10, fetch_cifar10
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]
+CLASSES += ["dog", "frog", "horse", "ship", "truck"]
+
+
+@pytest.fixture
+def images(rng):
+    """Twelve images and labels: two rows for each of the five training batches and the test."""
+    return rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 12)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """No test here may reach the network or the user's own data home."""
+
+    def unreachable(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", unreachable)
+    monkeypatch.setattr("sklearn.datasets._base.time.sleep", lambda seconds: None)
+    monkeypatch.delenv("SKBAIT_DATA", raising=False)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "scikit_learn_data"))
+
+
+def save_arrays(folder, images, labels, **changes):
+    arrays = {
+        "X_train": images[:10],
+        "y_train": labels[:10],
+        "X_test": images[10:],
+        "y_test": labels[10:],
+        "target_names": np.array(CLASSES),
+    }
+    arrays |= changes
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "cifar10.npz", **{k: v for k, v in arrays.items() if v is not None})
+
+
+def save_archive(folder, images, labels, extra=None):
+    """Write a small archive with the members, keys and memory layout of the real one."""
+    rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
+    batches = {f"data_batch_{i + 1}": slice(2 * i, 2 * i + 2) for i in range(5)}
+    batches["test_batch"] = slice(10, 12)
+    members = {
+        name: {b"data": rows[part], b"labels": labels[part].tolist(), b"extra": extra}
+        for name, part in batches.items()
+    }
+    members["batches.meta"] = {b"label_names": [name.encode() for name in CLASSES]}
+    folder.mkdir(exist_ok=True)
+    path = folder / _cifar10.ARCHIVE
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            data = pickle.dumps(content, protocol=2)
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def trust(monkeypatch, path):
+    """Let the small archive at `path` count as the published one."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(_cifar10, "ARCHIVE_SHA256", digest)
+
+
+@pytest.fixture(params=["arrays", "archive"])
+def home(request, images, tmp_path, monkeypatch):
+    """Return a data home that holds the twelve images in one form or the other."""
+    folder = tmp_path / "home"
+    if request.param == "arrays":
+        save_arrays(folder, *images)
+    else:
+        trust(monkeypatch, save_archive(folder, *images))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "subset, part", [("train", slice(0, 10)), ("test", slice(10, 12)), ("all", slice(0, 12))]
+)
+def test_both_forms_give_the_same(home, images, subset, part):
+    bunch = fetch_cifar10(home, subset=subset)
+    np.testing.assert_array_equal(bunch.data, images[0][part])
+    np.testing.assert_array_equal(bunch.target, images[1][part])
+    assert bunch.data.dtype == np.uint8
+    assert bunch.data.flags.c_contiguous
+    assert bunch.target.dtype == np.int64
+    assert bunch.target_names == CLASSES
+    assert "Krizhevsky" in bunch.DESCR
+    X, y = fetch_cifar10(home, subset=subset, return_X_y=True, download_if_missing=False)
+    np.testing.assert_array_equal(X, bunch.data)
+    np.testing.assert_array_equal(y, bunch.target)
+
+
+def test_the_data_home_comes_from_the_environment(home, images, monkeypatch):
+    monkeypatch.setenv("SKBAIT_DATA", str(home))
+    X, _ = fetch_cifar10(subset="test", return_X_y=True)
+    np.testing.assert_array_equal(X, images[0][10:])
+
+
+def test_the_data_home_is_scikit_learns_otherwise(images, tmp_path):
+    save_arrays(tmp_path / "scikit_learn_data", *images)
+    X, _ = fetch_cifar10(subset="test", return_X_y=True)
+    np.testing.assert_array_equal(X, images[0][10:])
+
+
+def test_an_archive_with_another_checksum_is_never_unpickled(images, tmp_path, monkeypatch):
+    path = save_archive(tmp_path, *images)
+
+    def opened(*args):
+        raise AssertionError("the archive was read")
+
+    monkeypatch.setattr(_cifar10._ArrayUnpickler, "read", opened)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="SHA-256"):
+        fetch_cifar10(tmp_path)
+    assert path.read_bytes() == before  # nor deleted nor replaced
+
+
+class Evil:
+    ran = False
+
+    def __reduce__(self):
+        return _run, ()
+
+
+def _run():
+    Evil.ran = True
+
+
+def test_only_arrays_are_unpickled(images, tmp_path, monkeypatch):
+    trust(monkeypatch, save_archive(tmp_path, *images, extra=Evil()))
+    with pytest.raises(pickle.UnpicklingError, match="_run does not belong"):
+        fetch_cifar10(tmp_path)
+    assert not Evil.ran
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path):
+    home = tmp_path / "new" / "home"
+    with (
+        pytest.warns(UserWarning, match="Retry"),
+        pytest.raises(OSError, match=r"no route to host.*cifar-10-python.*SKBAIT_DATA"),
+    ):
+        fetch_cifar10(home)
+    assert list(home.iterdir()) == []
+
+
+def test_a_download_that_is_forbidden_says_what_to_do(tmp_path):
+    home = tmp_path / "home"
+    with pytest.raises(OSError, match=r"download_if_missing=False.*SKBAIT_DATA"):
+        fetch_cifar10(home, download_if_missing=False)
+    assert not home.exists()
+
+
+def test_a_download_is_checked_kept_and_used(images, tmp_path, monkeypatch):
+    source = save_archive(tmp_path / "site", *images)
+    trust(monkeypatch, source)
+    asked = []
+
+    def deliver(url, target):
+        asked.append(url)
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", deliver)
+    for _ in range(2):
+        X, _ = fetch_cifar10(tmp_path / "home", return_X_y=True)
+        np.testing.assert_array_equal(X, images[0][:10])
+    assert asked == ["https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
+
+
+def test_a_download_with_another_checksum_is_not_kept(tmp_path, monkeypatch):
+    def deliver(url, target):
+        target.write_bytes(b"a login page, say")
+
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", deliver)
+    with pytest.raises(OSError, match=r"SHA256.*SKBAIT_DATA"):
+        fetch_cifar10(tmp_path)
+    assert not (tmp_path / _cifar10.ARCHIVE).exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"X_train": None}, "X_train"),
+        ({"X_train": np.zeros((10, 3, 32, 32), np.uint8)}, r"\(n, 32, 32, 3\) uint8"),
+        ({"X_train": np.zeros((10, 32, 32, 3), np.float32)}, "float32"),
+        ({"y_train": np.zeros(9, np.int64)}, "10 integers"),
+        ({"y_train": np.array([None] * 10)}, "not CIFAR-10"),
+    ],
+)
+def test_arrays_of_another_form_are_named(images, tmp_path, changes, message):
+    save_arrays(tmp_path, *images, **changes)
+    with pytest.raises(OSError, match=message):
+        fetch_cifar10(tmp_path)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "cifar10.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(OSError, match=r"cifar10\.npz is not CIFAR-10"):
+        fetch_cifar10(tmp_path)
+
+
+def test_an_unknown_subset_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"subset must be.*'validation'"):
+        fetch_cifar10(tmp_path, subset="validation")
+
+
+def test_the_real_images(shared_dir):
+    folder = shared_dir / "data"
+    if not (folder / "cifar10.npz").exists():
+        pytest.skip(f"no cifar10.npz in {folder}")
+    bunch = fetch_cifar10(folder, subset="test")
+    assert bunch.data.shape[1:] == (32, 32, 3)
+    assert set(np.unique(bunch.target)) == set(range(10))
+    assert bunch.target_names == CLASSES

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The cycle that `fit` plays under a budget: how many labels, which rows, what is remembered."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator
+from sklearn.datasets import load_iris, make_blobs
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.preprocessing import scale
+
+from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+
+X, Y = make_blobs(300, n_features=4, centers=4, cluster_std=3.0, random_state=3)
+X = scale(X)  # for the solver of LogisticRegression to converge
+
+
+def cycle(strategy=None, **params):
+    settings = {"initial": 8, "budget": 40, "batch_size": 12, "random_state": 0} | params
+    estimator = settings.pop("estimator", None)
+    return ActiveLearner(estimator, strategy or MarginQuery(), **settings)
+
+
+class ReadLabels(np.ndarray):
+    """Labels that write down which of them are read one by one or by position."""
+
+    def __getitem__(self, key):
+        if hasattr(self, "log"):
+            self.log.append(np.arange(len(self))[key])
+        return super().__getitem__(key)
+
+    def __array_finalize__(self, obj):
+        pass
+
+
+# ---------------------------------------------------------------------------- the budget
+
+
+@pytest.mark.parametrize("strategy", [MarginQuery(), RandomQuery(), BaitQuery()])
+@pytest.mark.parametrize(
+    ("budget", "batch_size", "expected"),
+    [(40, 12, [8, 20, 32, 40]), (32, 12, [8, 20, 32]), (8, 5, [8]), (9, 50, [8, 9])],
+)
+def test_the_budget_is_used_exactly_and_the_last_batch_cut(strategy, budget, batch_size, expected):
+    learner = cycle(strategy, budget=budget, batch_size=batch_size).fit(X, Y)
+    assert learner.history_["n_labels"].tolist() == expected
+    assert learner.n_labels_ == budget
+    positions = learner.labeled_positions_
+    assert positions.dtype == np.int64
+    assert len(set(positions.tolist())) == budget
+    np.testing.assert_array_equal(learner.y_labeled_, Y[positions])
+    np.testing.assert_array_equal(learner.X_labeled_, X[positions])
+    np.testing.assert_array_equal(np.concatenate(learner.history_["positions"]), positions)
+
+
+@pytest.mark.parametrize("strategy", [MarginQuery(), RandomQuery()])
+@pytest.mark.parametrize("initial", [8, 0.05, [0, 50, 100], RandomQuery(random_state=1)])
+def test_labels_beyond_the_budget_are_not_looked_at(strategy, initial, rng):
+    learner = cycle(strategy, initial=initial).fit(X, Y)
+    corrupted = rng.integers(0, 1000, len(Y))
+    corrupted[learner.labeled_positions_] = Y[learner.labeled_positions_]
+    again = cycle(strategy, initial=initial).fit(X, corrupted)
+    np.testing.assert_array_equal(again.labeled_positions_, learner.labeled_positions_)
+    np.testing.assert_array_equal(again.predict_proba(X), learner.predict_proba(X))
+
+
+def test_labels_are_read_once_each_and_no_others():
+    from skbait._oracle import Oracle
+
+    labels = Y.view(ReadLabels)
+    oracle = Oracle(Y, len(Y))
+    oracle._y = labels  # what stands behind an oracle, watched
+    labels.log = []
+    reading, asked = labels.log, []
+    for positions in ([3, 1], [7], [200, 100, 0]):
+        oracle.ask(np.array(positions))
+        asked += positions
+        assert oracle.labels.tolist() == Y[asked].tolist()
+        assert not set(oracle.unasked().tolist()) & set(asked)
+    assert np.concatenate(reading).tolist() == asked
+
+
+def test_a_label_that_is_no_label_does_no_harm_where_it_is_not_read():
+    learner = cycle().fit(X, Y)
+    strange = Y.astype(float)
+    strange[np.setdiff1d(np.arange(len(Y)), learner.labeled_positions_)] = 0.5
+    np.testing.assert_array_equal(
+        cycle().fit(X, strange).labeled_positions_, learner.labeled_positions_
+    )
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        cycle().fit(X, Y + 0.5)
+
+
+def test_rows_without_a_label_are_no_candidates():
+    y = Y.copy()
+    y[::2] = -1
+    learner = cycle().fit(X, y)
+    assert (learner.labeled_positions_ % 2 == 1).all()
+    assert learner.n_labels_ == 40
+    names = np.array([None, "a", "b", "c", "d"], dtype=object)[y + 1]
+    named = cycle().fit(X, names)
+    np.testing.assert_array_equal(named.labeled_positions_, learner.labeled_positions_)
+    assert named.classes_.tolist() == ["a", "b", "c", "d"]
+
+
+def test_a_budget_beyond_the_labels_takes_them_all_and_says_so():
+    with pytest.warns(UserWarning, match="budget=500 is more than the 300 rows") as caught:
+        learner = cycle(RandomQuery(), budget=500, batch_size=200).fit(X, Y)
+    assert learner.history_["n_labels"].tolist() == [8, 208, 300]
+    assert caught[0].filename == __file__
+
+
+# ---------------------------------------------------------------------------- the start
+
+
+def test_initial_rows_are_drawn_and_counted_until_two_classes_are_seen():
+    y = np.zeros(300, dtype=int)
+    y[:6] = 1  # rare: far more than `initial` rows are needed
+    learner = ActiveLearner(
+        GaussianNB(), RandomQuery(), initial=2, budget=290, batch_size=500, random_state=0
+    ).fit(X, y)
+    first = learner.history_["positions"][0]
+    assert len(first) == learner.history_["n_labels"][0] > 2
+    assert y[first[-1]] == 1
+    assert not y[first[:-1]].any()
+    assert learner.n_labels_ == 290
+
+
+def test_one_class_under_the_whole_budget_is_an_error():
+    y = np.zeros(300, dtype=int)
+    y[17] = 1
+    learner = cycle(budget=20, random_state=1)
+    with pytest.raises(ValueError, match=r"two classes.* 20 labels .* 1 class: \[0\].*budget=20"):
+        learner.fit(X, y)
+    assert not hasattr(learner, "estimator_")
+
+
+@pytest.mark.parametrize(("initial", "n"), [(8, 8), (np.int64(8), 8), (0.1, 30)])
+def test_initial_as_number_or_fraction(initial, n):
+    learner = cycle(initial=initial).fit(X, Y)
+    assert learner.history_["n_labels"][0] == n
+
+
+def test_initial_as_a_small_fraction_is_one_row_and_those_until_another_class():
+    first = cycle(initial=0.001).fit(X, Y).history_["positions"][0]
+    assert len(set(Y[first[:-1]].tolist())) == 1
+    assert Y[first[-1]] != Y[first[0]]
+
+
+def test_initial_as_positions():
+    positions = [250, 3, 90]
+    learner = cycle(initial=positions).fit(X, Y)
+    assert learner.history_["positions"][0].tolist() == positions
+    one_class = np.flatnonzero(Y == 2)[:5]
+    learner = cycle(initial=one_class).fit(X, Y)
+    first = learner.history_["positions"][0]
+    assert first[:5].tolist() == one_class.tolist()
+    assert len(set(Y[first].tolist())) == 2
+
+
+def test_initial_as_strategy_without_a_model():
+    learner = cycle(initial=RandomQuery(), batch_size=9).fit(X, Y)
+    assert learner.history_["n_labels"][0] == 9
+    again = cycle(initial=RandomQuery(), batch_size=9).fit(X, Y)
+    np.testing.assert_array_equal(again.labeled_positions_, learner.labeled_positions_)
+    other = cycle(initial=RandomQuery(), batch_size=9, random_state=1).fit(X, Y)
+    assert other.labeled_positions_.tolist() != learner.labeled_positions_.tolist()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"budget": 0}, "'budget' parameter.* Got 0"),
+        ({"budget": 2.5}, "'budget' parameter.* Got 2.5"),
+        ({"batch_size": 0}, "'batch_size' parameter.* Got 0"),
+        ({"initial": 0}, "'initial' parameter.* Got 0"),
+        ({"initial": 1.0}, "'initial' parameter.* Got 1.0"),
+        ({"initial": "ten"}, "'initial' parameter.* Got 'ten'"),
+        ({"random_state": "x"}, "'random_state' parameter.* Got 'x'"),
+        ({"scoring": 3}, "'scoring' parameter.* Got 3"),
+        ({"estimator": "net"}, "'estimator' parameter.* Got 'net'"),
+        ({"initial": 41}, "initial=41 is more than budget=40"),
+        ({"initial": 0.5}, "initial=0.5 of 300 rows, that is 150, is more than budget=40"),
+        ({"initial": [0, 300]}, "initial holds position 300, and X has 300 rows"),
+        ({"initial": [-1]}, "initial holds position -1"),
+        ({"initial": [4, 4]}, "initial=.*more than once"),
+        ({"initial": [0.5]}, "initial=.* has to be"),
+        ({"initial": list(range(41))}, "initial holds 41 positions, and budget=40"),
+        ({"initial": MarginQuery()}, "initial=MarginQuery.*needs a model"),
+    ],
+)
+def test_parameters_that_cannot_be_are_named(params, message):
+    learner = cycle(**params)
+    with pytest.raises(ValueError, match=message):
+        learner.fit(X, Y)
+    assert not hasattr(learner, "estimator_")
+
+
+def test_initial_positions_need_a_label():
+    y = Y.copy()
+    y[5] = -1
+    with pytest.raises(ValueError, match="initial holds position 5, whose row has no label"):
+        cycle(initial=[0, 5]).fit(X, y)
+
+
+def test_a_strategy_has_to_be_one():
+    with pytest.raises(ValueError, match="'query_strategy' parameter"):
+        cycle(LogisticRegression()).fit(X, Y)
+
+    class Stutters(BaseEstimator):
+        def fit(self, X, y):
+            return self
+
+        def query(self, X, n=1):
+            return np.zeros(n, dtype=int)
+
+    with pytest.raises(ValueError, match=r"Stutters.*asked for 12 different rows"):
+        cycle(Stutters()).fit(X, Y)
+
+
+# ---------------------------------------------------------------------------- same by hand
+
+
+@pytest.mark.parametrize("strategy", [MarginQuery(), RandomQuery(), BaitQuery(), None])
+@pytest.mark.parametrize("estimator", [None, SGDClassifier(loss="log_loss")])
+def test_the_cycle_is_the_loop_played_by_hand(strategy, estimator):
+    played = ActiveLearner(
+        estimator, strategy, initial=10, budget=34, batch_size=12, random_state=7
+    ).fit(X, Y)
+    start = played.history_["positions"][0]
+    by_hand = ActiveLearner(estimator, strategy, batch_size=12, random_state=7)
+    by_hand.fit(X[start], Y[start])
+    pool = np.delete(np.arange(len(X)), start)
+    for n in (None, None):
+        chosen = by_hand.query(X[pool], n)
+        by_hand.teach(X[pool[chosen]], Y[pool[chosen]])
+        pool = np.delete(pool, chosen)
+    np.testing.assert_array_equal(by_hand.X_labeled_, played.X_labeled_)
+    np.testing.assert_array_equal(by_hand.predict_proba(X), played.predict_proba(X))
+
+
+def test_a_strategy_with_an_estimator_of_its_own_uses_that():
+    other = cycle(MarginQuery(GaussianNB())).fit(X, Y)
+    assert isinstance(other.estimator_, LogisticRegression)
+    nb = cycle(MarginQuery(), estimator=GaussianNB()).fit(X, Y)
+    assert isinstance(nb.estimator_, GaussianNB)
+    # the same choices from the same model, whoever fits it
+    np.testing.assert_array_equal(nb.labeled_positions_, other.labeled_positions_)
+    assert cycle().fit(X, Y).labeled_positions_.tolist() != nb.labeled_positions_.tolist()
+
+
+# ---------------------------------------------------------------------------- seeds
+
+
+@pytest.mark.parametrize("strategy", [RandomQuery(), MarginQuery(), BaitQuery(subset_size=0.5)])
+def test_the_seed_decides_everything(strategy):
+    estimator = SGDClassifier(loss="log_loss")
+
+    def play(random_state):
+        return cycle(strategy, estimator=estimator, random_state=random_state).fit(X, Y)
+
+    first, second, other = play(3), play(3), play(4)
+    np.testing.assert_array_equal(first.labeled_positions_, second.labeled_positions_)
+    np.testing.assert_array_equal(first.estimator_.coef_, second.estimator_.coef_)
+    assert first.labeled_positions_.tolist() != other.labeled_positions_.tolist()
+    instance = [play(np.random.RandomState(5)).labeled_positions_ for _ in range(2)]
+    np.testing.assert_array_equal(*instance)
+
+
+def test_without_a_seed_the_parts_keep_theirs():
+    def play():
+        learner = cycle(
+            RandomQuery(random_state=0), initial=[0, 50, 100], budget=15, random_state=None
+        )
+        return learner.fit(X, Y)
+
+    np.testing.assert_array_equal(play().labeled_positions_, play().labeled_positions_)
+    free = [
+        cycle(RandomQuery(), random_state=None).fit(X, Y).labeled_positions_.tolist()
+        for _ in range(2)
+    ]
+    assert free[0] != free[1]
+
+
+@pytest.mark.parametrize("random_state", [None, 0])
+def test_the_global_random_state_is_left_alone(random_state):
+    state = np.random.get_state()[1].copy()
+    learner = cycle(
+        RandomQuery(), estimator=SGDClassifier(loss="log_loss"), random_state=random_state
+    ).fit(X, Y)
+    learner.teach(X[:1], Y[:1])
+    learner.query(X, 3)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_successive_random_batches_are_not_drawn_from_one_seed():
+    learner = cycle(RandomQuery(), budget=68, batch_size=20).fit(X, Y)
+    ranks = [
+        np.searchsorted(np.setdiff1d(np.arange(300), np.concatenate(seen)), batch)
+        for seen, batch in (
+            (learner.history_["positions"][: i + 1], learner.history_["positions"][i + 1])
+            for i in range(3)
+        )
+    ]
+    assert len({tuple(rank.tolist()) for rank in ranks}) == 3
+
+
+# ---------------------------------------------------------------------------- what is remembered
+
+
+def test_history_is_a_table():
+    learner = cycle().fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    table = pd.DataFrame(learner.history_)
+    assert table.columns.tolist() == ["n_labels", "positions", "query_time", "fit_time", "score"]
+    assert len(table) == 4
+    assert np.isnan(table["query_time"][0])
+    assert (table["query_time"][1:] > 0).all()
+    assert (table["fit_time"] > 0).all()
+    assert table["score"].iloc[-1] == learner.score(X[200:], Y[200:])
+    # the score of a round is that of the model of the round
+    shorter = cycle(budget=20).fit(X[:200], Y[:200])
+    assert table["score"][1] == shorter.score(X[200:], Y[200:])
+
+
+def test_history_goes_on_in_teach():
+    learner = cycle(budget=20).fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    learner.teach(X[200:210], Y[200:210])
+    learner.teach(X[210:215], Y[210:215], X_val=X[215:], y_val=Y[215:])
+    assert learner.history_["n_labels"].tolist() == [8, 20, 30, 35]
+    assert learner.history_["positions"][2:] == [None, None]
+    assert np.isnan(learner.history_["score"]).tolist() == [False, False, True, False]
+    assert len(learner.labeled_positions_) == 20
+    assert learner.n_labels_ == 35
+
+
+def test_several_scores():
+    learner = cycle(scoring=["accuracy", "f1_macro"])
+    learner.fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    assert {"score_accuracy", "score_f1_macro"} <= set(learner.history_)
+    assert learner.history_["score_accuracy"][-1] == learner.score(X[200:], Y[200:])
+
+
+def test_one_scorer_is_also_that_of_score():
+    learner = cycle(scoring="neg_log_loss").fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
+    assert learner.score(X[200:], Y[200:]) == learner.history_["score"][-1] < 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"X_val": X}, "X_val was given without y_val"),
+        ({"y_val": Y}, "y_val was given without X_val"),
+        ({"X_val": X, "y_val": Y[:-1]}, "X has 300 rows and y_val has 299"),
+        ({"X_val": X[:2], "y_val": [1, -1]}, "y_val has 1 rows without a label"),
+    ],
+)
+def test_held_out_data_that_cannot_be(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        cycle().fit(X, Y, **kwargs)
+
+
+# ---------------------------------------------------------------------------- all sizes
+
+IRIS = load_iris(return_X_y=True)
+
+
+@given(
+    initial=st.integers(1, 12),
+    extra=st.integers(0, 20),
+    batch_size=st.integers(1, 30),
+    unlabeled=st.integers(0, 120),
+    random_state=st.integers(0, 2**32 - 1),
+)
+def test_budgets_of_all_sizes(initial, extra, batch_size, unlabeled, random_state):
+    features, y = IRIS[0], IRIS[1].copy()
+    y[np.random.RandomState(random_state).permutation(150)[:unlabeled]] = -1
+    budget = initial + extra
+    learner = ActiveLearner(
+        GaussianNB(),
+        RandomQuery(),
+        initial=initial,
+        budget=budget,
+        batch_size=batch_size,
+        random_state=random_state,
+    )
+    if budget > 150 - unlabeled:
+        with pytest.warns(UserWarning, match="every one of them"):
+            learner.fit(features, y)
+        assert learner.n_labels_ == 150 - unlabeled
+        return
+    with suppress(ValueError):  # one class in all of the budget: tested above
+        learner.fit(features, y)
+    if not hasattr(learner, "estimator_"):
+        return
+    assert learner.n_labels_ == budget
+    assert (learner.y_labeled_ >= 0).all()
+    steps = np.diff(learner.history_["n_labels"])
+    assert (steps[:-1] == batch_size).all()
+    assert (steps[-1:] <= batch_size).all()

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Reading labels: what counts as none, in which form the others come out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.exceptions import DataConversionWarning
+
+from skbait._oracle import Oracle, join
+from skbait.utils.targets import as_vector, has_label, tidy
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        ([0, -1, 1], [True, False, True]),
+        (np.array([0, -1], dtype=np.int8), [True, False]),
+        (np.array([0, 255], dtype=np.uint8), [True, True]),
+        ([0.0, -1.0, NAN, 1.0], [True, False, False, True]),
+        ([True, False], [True, True]),
+        (["a", None, NAN, "b"], [True, False, False, True]),
+        (["a", "nan", "None", "-1", ""], [True] * 5),
+        (["a", -1], [True, False]),
+        ([True, None, False], [True, False, True]),
+        (np.array(["a", "b"]), [True, True]),
+        (np.array([1, -1, None], dtype=object), [True, False, False]),
+        (pd.Series(["a", None, "b"]), [True, False, True]),
+        (pd.Series(["a", pd.NA], dtype="string"), [True, False]),
+        (pd.Series([1, pd.NA, -1], dtype="Int64"), [True, False, False]),
+        (pd.Series([True, pd.NA], dtype="boolean"), [True, False]),
+        (pd.Series(["a", None], dtype="category"), [True, False]),
+        (torch.tensor([3, -1]), [True, False]),
+    ],
+)
+def test_marks_for_no_label(y, expected):
+    assert has_label(as_vector(y, len(expected))).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "expected"),
+    [
+        (np.array([2, 0], dtype=object), "i", [2, 0]),
+        (np.array([np.int8(2), 0], dtype=object), "i", [2, 0]),
+        (np.array([True, np.False_], dtype=object), "b", [True, False]),
+        (np.array([2.0, 1], dtype=object), "f", [2.0, 1.0]),
+        (np.array(["b", "a"], dtype=object), "O", ["b", "a"]),
+        (np.array(["b", "a"]), "U", ["b", "a"]),
+        (np.array([1.0, 2.0]), "f", [1.0, 2.0]),
+    ],
+)
+def test_tidy_gives_the_plainest_dtype(labels, kind, expected):
+    out = tidy(labels)
+    assert out.dtype.kind == kind
+    assert out.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0.5, 1.0]), "Unknown label type: continuous"),
+        (np.array([np.inf, 1.0]), "Input y contains infinity"),
+        (np.array(["a", 1], dtype=object), "labels of type int, str"),
+        (np.array(["2020-01-01"], dtype="M8[D]"), "Unknown label type: datetime64"),
+    ],
+)
+def test_labels_that_are_none_are_named(labels, message):
+    with pytest.raises(ValueError, match=message):
+        tidy(labels)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "requires y to be passed, but the target y is None"),
+        ([0, 1], "inconsistent numbers of samples: X has 3 rows and y has 2"),
+        (np.zeros((3, 2)), "y should be a 1d array"),
+        ([1, 2, 3j], "Complex data not supported"),
+    ],
+)
+def test_vectors_that_are_none_are_named(y, message):
+    with pytest.raises(ValueError, match=message):
+        as_vector(y, 3)
+
+
+def test_a_column_is_taken_with_scikit_learns_warning():
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        assert as_vector(np.zeros((3, 1), dtype=int), 3).shape == (3,)
+
+
+def test_many_classes_in_few_labels_are_no_regression():
+    assert len(tidy(np.arange(30))) == 30  # scikit-learn's own check warns here
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "expected"),
+    [
+        ([0, 1], [2], "i", [0, 1, 2]),
+        ([0, 1], [2.0], "i", [0, 1, 2]),
+        ([0.0, 1.0], [2], "f", [0, 1, 2]),
+        (["a", "b"], ["longer"], "U", ["a", "b", "longer"]),
+        ([True, False], [True], "b", [True, False, True]),
+    ],
+)
+def test_join(old, new, kind, expected):
+    out = join(np.array(old), np.array(new))
+    assert out.dtype.kind == kind
+    assert out.tolist() == expected
+
+
+def test_join_takes_strings_in_either_form():
+    out = join(np.array(["a"], dtype=object), np.array(["bcd"]))
+    assert out.tolist() == ["a", "bcd"]
+
+
+@pytest.mark.parametrize(("old", "new"), [([0, 1], ["a"]), ([True], [1]), (["a"], [True])])
+def test_join_refuses_labels_of_another_kind(old, new):
+    with pytest.raises(ValueError, match=r"labels .*but the learner was fitted with"):
+        join(np.array(old), np.array(new))
+
+
+def test_an_oracle_reads_what_it_is_asked():
+    oracle = Oracle(np.array([5, -1, 7, 6]), 4)
+    assert oracle.answerable.tolist() == [0, 2, 3]
+    oracle.ask(np.array([3]))
+    oracle.ask(np.array([0]))
+    assert oracle.asked.tolist() == [3, 0]
+    assert oracle.labels.tolist() == [6, 5]
+    assert oracle.unasked().tolist() == [2]
