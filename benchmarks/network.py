@@ -90,7 +90,7 @@ def main():
         X = np.ascontiguousarray(X.transpose(0, 3, 1, 2))
     n_labeled = arguments.n_labeled
     rows = []
-    for module, epochs in ((SmallCNN, 10), (ResNet18, 2)):
+    for module, epochs in ((SmallCNN, 10), (ResNet18, 10)):
         torch.manual_seed(0)
         net = NeuralNetClassifier(
             module,

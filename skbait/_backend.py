@@ -101,7 +101,7 @@ def rows_per_chunk(
     if chunk_size is None:
         on_gpu = device is not None and device.type == "cuda"
         size = GPU_CHUNK_BYTES if on_gpu else CHUNK_BYTES
-        chunk_size = max(256, size // max(1, bytes_per_row))
+        chunk_size = max(16, size // max(1, bytes_per_row))
     return max(1, min(int(chunk_size), n_rows))
 
 

@@ -229,6 +229,16 @@ class TestDegenerateRows:
         assert (selection.gains == 0).all()
 
     @pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+    @pytest.mark.parametrize("tiny", [1e-20, 1e-30, 1e-41])
+    def test_only_zero_rows_are_uncertain(self, tiny, variant, form, dtype):
+        """What is uncertain has no features, what has features is all but certain."""
+        h = torch.tensor([[0.0], [1.0], [0.0]], dtype=dtype)
+        p = torch.tensor([[0.5, 0.5], [1.0, tiny], [0.6, 0.4]], dtype=torch.float64)
+        selection = select(h, p, None, None, 2, variant=variant, form=form)
+        assert len(set(selection.positions.tolist())) == 2
+        assert (selection.gains >= 0).all()
+
+    @pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
     def test_two_classes_undecided(self, variant, form, dtype):
         """Probabilities of exactly a half: which label is the top one must not matter."""
         rows = random_rows(seed=43, n_classes=2)

@@ -19,6 +19,8 @@ from skbait._backend import EXACT, rows_per_chunk
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
 from skbait.fisher.rows import Rows, explicit, project
 
+# F is kept where it takes no more than this.
+KEPT_BYTES = 32 * 2**20
 # A matrix larger than this does not stay in a core's cache.
 CACHED_BYTES = 4 * 2**20
 
@@ -45,18 +47,23 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
         h, a = rows.exact(chunk)
         s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
         # (n, Q-k, D): rows scaled for all l >= k at once
-        scaled = (s[:, :, None] * h[:, None, :]).view(len(h), -1)
-        if n_columns == 1:
-            # symmetric: all but the lower left quarter
-            half = n_features // 2
-            right = h.T @ scaled[:, half:]  # (D, D - half)
-            left = h[:, :half].T @ scaled[:, :half]
-            out[:half, :half] += left
-            out[:, half:] += right
-            return
-        product = h.T @ scaled  # (D, (Q-k)·D)
+        scaled = s[:, :, None] * h[:, None, :]
+        product = h.T @ scaled.view(len(h), -1)  # (D, (Q-k)·D)
         blocks[k, :, k:, :] += product.view(n_features, n_columns - k, n_features)
 
+    def add_one_column(chunk: slice) -> None:
+        # symmetric: all but the lower left quarter
+        a = rows.exact_coefficients(chunk)
+        scaled = rows.features[chunk] * (a.square().sum(1) * weight).sqrt()  # (n, D), float64
+        half = n_features // 2
+        right = scaled.T @ scaled[:, half:]  # (D, D - half)
+        left = scaled[:, :half].T @ scaled[:, :half]
+        out[:half, :half] += left
+        out[:, half:] += right
+
+    if n_columns == 1:
+        rows.for_chunks(add_one_column, 8 * 3 * n_features)
+        return
     for k in range(n_columns):
         bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
         rows.for_chunks(partial(add, k), bytes_per_row)
@@ -117,34 +124,47 @@ class DenseForm:
         labeled_weight: float,
         n_steps: int,
     ):
-        self.pool = pool
+        self.pool, self.labeled, self.fisher_rows = pool, labeled, fisher_rows
+        self.regularization, self.labeled_weight = regularization, labeled_weight
         # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
         self.foresees = pool.n_columns == 1
         self.ahead = 16 if self.foresees else 1
-        size, rank = pool.size, pool.rank
-        device = pool.features.device
-        precision = torch.zeros(size, size, dtype=EXACT, device=device)
-        if labeled is not None:
-            mean_fisher(labeled, labeled_weight, precision)
-            mirror(precision, pool.n_columns)
-        precision.diagonal().add_(regularization)
-        self.base_inverse = inverse(precision, name="precision of the labelled set")
-        fisher = precision.zero_()
-        total = sum(len(rows) for rows in fisher_rows)
-        for rows in fisher_rows:
-            mean_fisher(rows, 1.0 / total, fisher)
-        mirror(fisher, pool.n_columns)
-        self.base_sandwich = symmetrise(self.base_inverse @ fisher @ self.base_inverse)
-        del precision, fisher
+        self.chosen: list[int] = []
+        self.fisher: torch.Tensor | None = None
+        self.base_inverse, self.base_sandwich = self._solve()
         # The present matrices: the base ones until a fold.
         self.inverse, self.sandwich = self.base_inverse, self.base_sandwich
+        size, rank = pool.size, pool.rank
         capacity = rank * n_steps
         if capacity > size // 2:
             capacity = min(capacity, max(64, size // 2))
             capacity -= capacity % rank
-        self.u = torch.empty(size, max(capacity, 16 * rank), dtype=EXACT, device=device)
+        self.u = self.inverse.new_empty(size, max(capacity, self.ahead * rank))
         self.w = torch.empty_like(self.u)
         self.used = 0
+
+    def _solve(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """M⁻¹ and M⁻¹FM⁻¹ from the labelled and the chosen rows, afresh."""
+        pool = self.pool
+        size, n_columns = pool.size, pool.n_columns
+        device = pool.features.device
+        precision = torch.zeros(size, size, dtype=EXACT, device=device)
+        if self.labeled is not None:
+            mean_fisher(self.labeled, self.labeled_weight, precision)
+        if self.chosen:
+            mean_fisher(pool.take(torch.tensor(self.chosen, device=device)), 1.0, precision)
+        mirror(precision, n_columns).diagonal().add_(self.regularization)
+        inverted = inverse(precision, name="precision of the labelled set")
+        fisher = self.fisher
+        if fisher is None:
+            fisher = precision.zero_()
+            total = sum(len(rows) for rows in self.fisher_rows)
+            for rows in self.fisher_rows:
+                mean_fisher(rows, 1.0 / total, fisher)
+            mirror(fisher, n_columns)
+            if fisher.numel() * fisher.element_size() <= KEPT_BYTES:
+                self.fisher = fisher
+        return inverted, symmetrise(inverted @ fisher @ inverted)
 
     def to_exact(self, pool: Rows) -> None:
         """Go on with the same rows in float64.
@@ -158,8 +178,10 @@ class DenseForm:
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
-        if self.used:
-            self._fold()
+        if self.chosen:
+            # not from the changes kept so far: they may be why the blocks are asked for anew
+            self.inverse, self.sandwich = self._solve()
+            self.used = 0
         if self.pool.n_columns == 1:
             return self._both_quadratic()
         return self._quadratic(self.inverse), self._quadratic(self.sandwich)
@@ -181,7 +203,7 @@ class DenseForm:
         """
         v, u, z = self._current(rows)
         project(self.pool, torch.cat([u, z], dim=1), out=out)
-        self._last = (u, z)
+        self._last = (rows, u, z)
         return v.T @ u, v.T @ z
 
     def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
@@ -194,10 +216,12 @@ class DenseForm:
         g, s : torch.Tensor of shape (len(columns), len(columns)), float64
             (I + a)⁻¹ and c among them.
         """
-        u, z = (matrix[:, columns] for matrix in self._last)
+        rows, *matrices = self._last
+        u, z = (matrix[:, columns] for matrix in matrices)
         g, s = g.to(u), s.to(u)
         if self.used + len(g) > self.u.shape[1]:
             self._fold()
+        self.chosen += dict.fromkeys(rows[column // self.pool.rank] for column in columns)
         half = cholesky(g, name="posterior block of the chosen rows")
         new = slice(self.used, self.used + len(g))
         self.u[:, new] = u @ half
@@ -269,11 +293,14 @@ class DenseForm:
 
     def _fold(self) -> None:
         """Work the kept changes into the matrices."""
-        u, w = self.u[:, : self.used], self.w[:, : self.used]
-        change = u @ w.T
-        # out of place: the base matrices stay for the backward pass
-        self.inverse = torch.addmm(self.inverse, u, u.T, alpha=-1)
-        self.sandwich = self.sandwich - change - change.T
+        if self.fisher is not None:  # small: afresh, without any cancellation
+            self.inverse, self.sandwich = self._solve()
+        else:
+            u, w = self.u[:, : self.used], self.w[:, : self.used]
+            change = u @ w.T
+            # out of place: the base matrices stay for the backward pass
+            self.inverse = torch.addmm(self.inverse, u, u.T, alpha=-1)
+            self.sandwich = self.sandwich - change - change.T
         self.used = 0
 
     def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor]:

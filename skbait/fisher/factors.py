@@ -114,7 +114,10 @@ def exp_factor(probabilities: torch.Tensor, top_c: int) -> torch.Tensor:
     top, classes = top[:, :top_c], classes[:, :top_c]
     weight = torch.sqrt(top / top.sum(dim=1, keepdim=True))  # (N, c)
     basis = contrast_basis(n_classes, p.device)  # (K, K-1)
-    return _orthogonal_rows(weight[:, :, None] * (basis[classes] - (p @ basis)[:, None, :]))
+    # 1 - p_y as the sum of the others keeps its digits where p_y is close to 1
+    others = p[:, None, :].repeat(1, top_c, 1).scatter_(2, classes[:, :, None], 0.0)
+    gradient = (-others).scatter_(2, classes[:, :, None], others.sum(dim=2, keepdim=True))
+    return _orthogonal_rows((weight[:, :, None] * gradient) @ basis)
 
 
 def binary_factor(probabilities: torch.Tensor) -> torch.Tensor:

@@ -9,13 +9,11 @@ too many digits they are made anew and the pass goes on in float64.
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
+from skbait.fisher.batch import Batch, Few
 from skbait.fisher.blocks import downdate, gain
-from skbait.fisher.linalg import inverse, symmetrise
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
@@ -26,182 +24,16 @@ WIDE = 4e-3
 DRIFT = 1e-3
 # Exact scores that agree to this fraction are a tie; the row that comes first is taken.
 TIE = 1e-10
+# Rows, the best and others, whose first scores are compared with exact ones.
+PROBED = 8
+# With more rows than this close to the best in float32, all scores are made in float64.
+CROWD = 1024
 # Of more close calls than this, rows of equal content are scored once.
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
 # Columns among which the next choices are sought.
 CANDIDATES = 256
-
-
-class Few:
-    """Exact scores of a few rows among themselves.
-
-    With Π = V_B M⁻¹ V_Bᵀ and Γ = V_B M⁻¹FM⁻¹ V_Bᵀ over the rows B, choosing a row s of them, with
-    G = (I + Π_ss)⁻¹ and S = Γ_ss, changes
-
-        Π ← Π - Π_:s G Π_s:
-        Γ ← Γ - Γ_:s G Π_s: - Π_:s G (Γ_s: - S G Π_s:).
-
-    Parameters
-    ----------
-    pi, gamma : torch.Tensor of shape (B·r, B·r)
-        Π and Γ, float64 where scores are to be exact.
-    rank : int
-        Rows r of one factor.
-    """
-
-    def __init__(self, pi: torch.Tensor, gamma: torch.Tensor, rank: int):
-        # small matrices are quicker on the CPU than launches on a GPU
-        self.pi, self.gamma = symmetrise(pi).cpu(), symmetrise(gamma).cpu()
-        self.rank = rank
-
-    def columns(self, i: int) -> slice:
-        """Columns of Π that belong to the i-th row.
-
-        Parameters
-        ----------
-        i : int
-            Which row.
-
-        Returns
-        -------
-        slice
-            r columns.
-        """
-        return slice(i * self.rank, (i + 1) * self.rank)
-
-    def posterior(self, i: int) -> torch.Tensor:
-        """G = (I + Π_ss)⁻¹ of the i-th row.
-
-        Parameters
-        ----------
-        i : int
-            Which row.
-
-        Returns
-        -------
-        torch.Tensor of shape (r, r), float64
-            G.
-        """
-        own = self.columns(i)
-        block = self.pi[own, own]
-        eye = torch.eye(self.rank, dtype=block.dtype)
-        return inverse(block + eye, name="block of the chosen row")
-
-    def gains(self) -> torch.Tensor:
-        """Present score of every row, (B,)."""
-        n = len(self.pi) // self.rank
-        i = torch.arange(n)
-        pi, gamma = (
-            matrix.view(n, self.rank, n, self.rank)[i, :, i, :] for matrix in (self.pi, self.gamma)
-        )
-        return gain(pi, gamma)
-
-    def choose(self, i: int):
-        """Choose the i-th row.
-
-        Parameters
-        ----------
-        i : int
-            Which row.
-
-        Returns
-        -------
-        tuple of torch.Tensor of shape (r, B·r), float64
-            G Π_s: and G (Γ_s: - S G Π_s:), which change the columns of all other rows too.
-        """
-        own = self.columns(i)
-        g, pi_s, gamma_s = self.posterior(i), self.pi[own], self.gamma[own]
-        g_pi = g @ pi_s
-        rest = g @ (gamma_s - gamma_s[:, own] @ g_pi)
-        self.gamma = self.gamma - gamma_s.T @ g_pi - pi_s.T @ rest
-        self.pi = self.pi - pi_s.T @ g_pi
-        return g_pi, rest
-
-
-class Batch:
-    """P and Q of a few rows from one pass over the pool, kept up to date without another.
-
-    Choosing a row s of the batch B changes, for every row x of the pool,
-
-        P_xB ← P_xB - P_xs G Π_sB
-        Q_xB ← Q_xB - Q_xs G Π_sB - P_xs G (Γ_sB - S G Π_sB),
-
-    in the notation of `Few`. The columns of the pass stay as they are: a small matrix says how
-    the present ones are made of them.
-
-    Parameters
-    ----------
-    rows : list of int
-        The rows B, the one to be chosen next first.
-    state : DenseForm or FactoredForm
-        Where M and F are.
-    buffer : torch.Tensor
-        Memory for N·r·2·B·r numbers in the dtype of the pass.
-    """
-
-    def __init__(self, rows: list[int], state, buffer: torch.Tensor):
-        self.place = {row: i for i, row in enumerate(rows)}
-        self.chosen: list[int] = []  # columns of Π of the chosen rows
-        rank = state.pool.rank
-        self.width = width = len(rows) * rank
-        shape = (len(state.pool), rank, 2 * width)
-        self.products = buffer[: math.prod(shape)].view(shape)
-        if rank == 1 and width > 1:  # every column contiguous
-            self.products = self.products.view(2 * width, -1).T[:, None, :]
-        pi, gamma = state.couple(rows, self.products)
-        self.few = Few(pi, gamma, rank)
-        self.first = self.few.pi, self.few.gamma
-        self.mix = torch.eye(2 * width, dtype=EXACT)
-
-    def couple(self, row: int):
-        """P_x, Q_x of all candidates and a_s, c_s, G at the present state for a row of the batch.
-
-        Parameters
-        ----------
-        row : int
-            A row of the batch.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            P and Q, (N, r, r); a_s, c_s and G, (r, r) float64 on the CPU.
-        """
-        i = self.place[row]
-        own = self.few.columns(i)
-        rank = self.few.rank
-        values = self.products
-        if self.width > 1 and rank == 1:
-            columns = [*range(own.start, own.stop)]
-            columns += [self.width + column for column in columns]
-            mix = self.mix[:, columns].to(values)
-            values = (mix.T @ values[:, 0, :].T).T[:, None, :]
-        a_s, c_s = self.few.pi[own, own], self.few.gamma[own, own]
-        return values[:, :, :rank], values[:, :, rank:], a_s, c_s, self.few.posterior(i)
-
-    def choose(self, row: int) -> None:
-        """Count a row as chosen.
-
-        Parameters
-        ----------
-        row : int
-            A row of the batch.
-        """
-        i = self.place[row]
-        own = self.few.columns(i)
-        self.chosen += range(own.start, own.stop)
-        if self.width > self.few.rank:
-            g_pi, rest = self.few.choose(i)
-            width = self.width
-            p, q = self.mix[:, own], self.mix[:, width + own.start : width + own.stop]
-            self.mix = self.mix - torch.cat([p @ g_pi, q @ g_pi + p @ rest], dim=1)
-
-    def update(self):
-        """Rows chosen, as columns of the batch; (I + Π)⁻¹ and Γ among them, before any choice."""
-        pi, gamma = (matrix[self.chosen][:, self.chosen] for matrix in self.first)
-        eye = torch.eye(len(pi), dtype=EXACT)
-        return self.chosen, inverse(pi + eye, name="posterior of the chosen rows"), gamma
 
 
 class Forward:
@@ -249,10 +81,15 @@ class Forward:
         chosen: list[int] = []
         for step in range(n_steps):
             s, score = self._best()
+            if step + 1 < n_steps:
+                seen = self._couple(s)
+                while not self._trust(s, score, *seen[2:]) and self._renew():
+                    s, score = self._best()  # the choice itself rested on bad scores
+                    seen = self._couple(s)
             chosen.append(s)
             self.closed = torch.tensor(chosen, device=self.gains.device)
             if step + 1 < n_steps:
-                self._add(s, score)
+                self._add(s, *seen)
         return chosen
 
     def _start(self) -> None:
@@ -265,6 +102,31 @@ class Forward:
         pool = self.state.pool
         self.buffer = pool.features.new_empty(len(pool) * pool.rank**2 * 2 * self.ahead)
         self._score()
+        if pool.features.dtype != EXACT:
+            self._probe()
+
+    def _probe(self) -> None:
+        """Learn from a few rows how far the first scores are off; too far: float64 from here on.
+
+        In the factored form they are differences of kernels, which cancel where the labelled
+        rows explain nearly all there is.
+        """
+        n = len(self.gains)
+        step = max(1, n // PROBED)
+        rows = self.gains.topk(min(PROBED, n)).indices.tolist() + list(range(0, n, step))[:PROBED]
+        rows = sorted(set(rows))
+        exact = Few(*self.state.among(rows), self.state.pool.rank).gains()
+        scores = self.gains[rows].cpu()
+        relevant = exact > 1e-6 * exact.max()
+        off = ((scores - exact).abs() / exact)[relevant]
+        if len(off) == 0:
+            return
+        worst = float(off.max())
+        if not worst <= DRIFT:
+            self._renew()
+            return
+        self.floor = max(self.floor, 2.0 * worst)
+        self.error = max(self.error, self.floor)
 
     def _best(self) -> tuple[int, float]:
         """Position and running score of the open row with the largest gain.
@@ -279,8 +141,9 @@ class Forward:
         if not top > 0.0:  # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
         near = torch.nonzero(self.gains >= top * (1.0 - WIDE))[:, 0]
-        doubt = self.error * self._amplification(near)
-        if float(doubt.max()) > DRIFT and self._renew():
+        doubt = (self.error * self._amplification(near)).nan_to_num(nan=1.0).clamp_max(1.0)
+        if (float(doubt.max()) > DRIFT or len(near) > CROWD) and self._in_float32():
+            self._renew()
             return self._best()
         if len(near) > 1:
             score = self.gains[near]
@@ -303,11 +166,8 @@ class Forward:
         parts = [rows[i : i + MANY] for i in range(0, len(rows), MANY)]
         return torch.cat([Few(*self.state.among(part), rank).gains() for part in parts])
 
-    def _add(self, s: int, score: float) -> None:
-        """Add the row s, with its running score, to M and change all scores."""
-        p, q, a_s, c_s, g = self._couple(s)
-        if not self._trust(s, score, a_s, c_s, g) and self._renew():
-            p, q, a_s, c_s, g = self._couple(s)
+    def _add(self, s: int, p, q, a_s, c_s, g) -> None:
+        """Add the row s, coupled before, to M and change all scores."""
         self.batch.choose(s)
         c_s, g = c_s.to(self.a.device), g.to(self.a.device)
 
@@ -362,6 +222,9 @@ class Forward:
         a, c = 1.0 + _trace(self.a[rows]), _trace(self.c[rows])
         return a0[rows] / a + c0[rows] / c.clamp_min(1e-300)
 
+    def _in_float32(self) -> bool:
+        return self.state.pool.features.dtype != EXACT
+
     def _renew(self) -> bool:
         """Make the blocks anew, in float64 from now on: rounding ate too many digits.
 
@@ -371,7 +234,7 @@ class Forward:
             return False
         self.renewals += 1
         self._flush()
-        if self.state.pool.features.dtype != EXACT:
+        if self._in_float32():
             self.state.to_exact(self.state.pool.to_exact())
         self._start()
         return True
@@ -387,12 +250,23 @@ class Forward:
         rows = [s, *(row for row in rows if row != s)]
         if not self.state.foresees:
             return rows[: self.ahead]
-        few = Few(*self.state.foresee(rows), rank)
+        # Rank 1, in float32: a forecast only. It ends where it has no more digits.
+        pi, gamma = self.state.foresee(rows)
+        pi, gamma = pi.cpu(), gamma.cpu()
+        a, c = pi.diagonal(), gamma.diagonal()  # views
         order, closed = [0], torch.zeros(len(rows))
         while len(order) < min(self.ahead, len(rows)):
-            few.choose(order[-1])
-            closed[order[-1]] = -torch.inf
-            order.append(int((few.gains() + closed).argmax()))
+            last = order[-1]
+            closed[last] = -torch.inf
+            g = 1.0 / (1.0 + float(a[last]))
+            p, q = pi[last].clone(), gamma[last].clone()
+            gamma.addr_(q, p, alpha=-g)
+            gamma.addr_(p, q - p * (g * float(q[last])), alpha=-g)
+            pi.addr_(p, p, alpha=-g)
+            best_left, i = (c / (1.0 + a) + closed).max(dim=0)
+            if not (g > 0.0 and float(best_left) > 0.0):
+                break
+            order.append(int(i))
         return [rows[i] for i in order]
 
     def _first_equal(self) -> torch.Tensor:

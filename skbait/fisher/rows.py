@@ -62,7 +62,8 @@ class Rows:
             if self.kept is not None:
                 self.kept[rows] = a
 
-        self.for_chunks(fill, 8 * probabilities.shape[1] * (self.n_columns + 4))
+        n_classes = probabilities.shape[1]
+        self.for_chunks(fill, 8 * n_classes * (4 * self.rank + 4))
 
     def __len__(self) -> int:
         return len(self.features)
@@ -112,9 +113,24 @@ class Rows:
         coefficients : torch.Tensor of shape (M, r, Q), float64
             A.
         """
+        return self.features[rows].to(EXACT), self.exact_coefficients(rows)
+
+    def exact_coefficients(self, rows) -> torch.Tensor:
+        """A of some rows in float64.
+
+        Parameters
+        ----------
+        rows : slice or torch.Tensor of int64
+            Which rows.
+
+        Returns
+        -------
+        torch.Tensor of shape (M, r, Q), float64
+            A.
+        """
         if self.kept is not None:
-            return self.features[rows].to(EXACT), self.kept[rows]
-        return self.features[rows].to(EXACT), self.factor(self.probabilities[rows]) * self.scale
+            return self.kept[rows]
+        return self.factor(self.probabilities[rows]) * self.scale
 
     def take(self, rows: torch.Tensor) -> Rows:
         """Return the rows at some positions, as a new object.

@@ -144,8 +144,8 @@ def select(
     # In units in which the mean trace is 1, nothing overflows whatever the scale of the features.
     scale = trace**-0.5 if trace > 0.0 else 1.0
     dtype = working_dtype(features.dtype)
-    if not 1e-12 < float(norms[0].max()) < 1e12:
-        dtype = EXACT  # float32 could not hold products of such features
+    if not 1e-12 < max(float(norm.max()) for norm in norms) < 1e12 or not 1e-12 < scale < 1e12:
+        dtype = EXACT  # float32 could not hold the products
     pool, *labeled = (Rows(h.to(dtype), p, make_factor, chunk_size, scale) for h, p in sources)
     labeled = labeled[0] if labeled else None
     fisher_rows = _fisher_rows(pool, labeled, drawn)
@@ -204,7 +204,8 @@ def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> floa
         def write(p, norm, out, rows: slice) -> None:
             out[rows] = norm[rows].square() * make_factor(p[rows]).square().sum((1, 2))
 
-        chunk = rows_per_chunk(8 * 6 * p.shape[1], len(p), device=p.device)
+        a_row = make_factor(p[:1]).numel()
+        chunk = rows_per_chunk(8 * 4 * (p.shape[1] + 2 * a_row), len(p), device=p.device)
         for_chunks(partial(write, p, norm, out), len(p), chunk)
         traces.append(out)
     every = torch.cat(traces)
