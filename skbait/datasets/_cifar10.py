@@ -18,7 +18,6 @@ import os
 import pickle
 import tarfile
 from pathlib import Path
-from urllib.error import URLError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -116,7 +115,7 @@ def _download(home, *, allowed):
     try:
         home.mkdir(parents=True, exist_ok=True)
         fetch_file(ARCHIVE_URL, folder=home, sha256=ARCHIVE_SHA256, n_retries=1)
-    except (URLError, OSError) as error:
+    except OSError as error:  # URLError is one
         raise OSError(
             f"CIFAR-10 is not in {home}, and its download from {ARCHIVE_URL} failed ({error}). "
             f"{remedy}"
