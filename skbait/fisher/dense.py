@@ -127,8 +127,7 @@ class DenseForm:
         self.pool, self.labeled, self.fisher_rows = pool, labeled, fisher_rows
         self.regularization, self.labeled_weight = regularization, labeled_weight
         # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
-        self.foresees = pool.n_columns == 1
-        self.ahead = 16 if self.foresees else 1
+        self.ahead = 16 if pool.n_columns == 1 else 1
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
         self.base_inverse, self.base_sandwich = self._solve()

@@ -174,7 +174,6 @@ class FactoredForm:
             a = a * labeled_weight**0.5
         self.precision = GramPrecision(h, a, regularization, n_steps)
         self.n_labeled = len(h)
-        self.foresees = False
         self.ahead = 1
 
     def to_exact(self, pool: Rows) -> None:

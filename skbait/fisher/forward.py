@@ -32,7 +32,7 @@ CROWD = 1024
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
-# Columns among which the next choices are sought.
+# Rows among which the next choices are sought.
 CANDIDATES = 256
 
 
@@ -243,13 +243,9 @@ class Forward:
         """The row s and those that would be chosen next if only the best now were candidates."""
         if self.ahead == 1:
             return [s]
-        rank = self.state.pool.rank
-        n_candidates = max(CANDIDATES // rank, self.ahead) if self.state.foresees else self.ahead
-        best = self.gains.topk(min(n_candidates, len(self.gains)))
+        best = self.gains.topk(min(CANDIDATES, len(self.gains)))
         rows = best.indices[best.values > 0.0].tolist()
         rows = [s, *(row for row in rows if row != s)]
-        if not self.state.foresees:
-            return rows[: self.ahead]
         # Rank 1, in float32: a forecast only. It ends where it has no more digits.
         pi, gamma = self.state.foresee(rows)
         pi, gamma = pi.cpu(), gamma.cpu()
