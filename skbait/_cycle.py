@@ -345,13 +345,15 @@ def start(X, oracle, *, initial, budget, batch_size, estimator, seeds):
 
 def _choose_unseen(strategy, X, pool, n, estimator, seeds):
     """Return what a strategy that needs no model chooses where nothing has a label."""
-    if getattr(strategy, "_needs", None):
+    needs = getattr(strategy, "_needs", frozenset())
+    if needs - {"features"}:
         raise ValueError(
-            f"initial={strategy!r} needs a model, and before the first labels there is none: "
-            "give a number of rows, or a strategy such as RandomQuery."
+            f"initial={strategy!r} needs a model ({', '.join(sorted(needs))}), and before the "
+            "first labels there is none: give a number of rows, or a strategy that needs features "
+            "at most, such as RandomQuery or TypiClustQuery."
         )
     strategy = seeds.settle(clone(strategy), "start", 1)
-    if strategy.get_params(deep=False).get("estimator", strategy) is None:
+    if not needs and strategy.get_params(deep=False).get("estimator", strategy) is None:
         strategy.set_params(estimator=estimator)  # not fitted: it says whether X may hold NaN
     return strategy.fit(take_rows(X, pool[:1])).query(take_rows(X, pool), n)
 

@@ -47,6 +47,16 @@ class Oracle:
         """The labels read so far, tidy, in the order of asking."""
         return tidy(self._answers)
 
+    def everything(self):
+        """Return the labels of all rows, for a strategy that is an oracle; these are not counted.
+
+        Rows without a label have an arbitrary one.
+        """
+        answers = tidy(self._y[self.answerable])
+        labels = np.full(len(self._y), answers[0], dtype=answers.dtype)
+        labels[self.answerable] = answers
+        return labels
+
     def unasked(self):
         """Return the positions of rows with a label that was not read, ascending."""
         return self.answerable[~np.isin(self.answerable, self.asked)]

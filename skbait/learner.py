@@ -31,7 +31,8 @@ from skbait.representation.base import (
     probabilities_adapter,
     represent_adapter,
 )
-from skbait.strategies import BaitQuery
+from skbait.strategies import BaitQuery, BaseQuery
+from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.introspection import takes_nan
 from skbait.utils.validation import check_finite, check_rows
@@ -254,7 +255,7 @@ class ActiveLearner(
                 if memory is not None:
                     n = min(self.batch_size, limit - len(oracle.asked))
                     started = time.perf_counter()
-                    chosen = self._choose(X, oracle.unasked(), n, model, memory)
+                    chosen = self._choose(X, oracle, n, model, memory, (X_val, y_val))
                     query_time = time.perf_counter() - started
                     oracle.ask(chosen)
                 memory = Memory(
@@ -330,7 +331,7 @@ class ActiveLearner(
         self._end_task(context, memory, state)
         return self._take_on(state)
 
-    def query(self, X_pool, n=None, *, return_utilities=False):
+    def query(self, X_pool, n=None, *, candidates=None, return_utilities=False, **query_params):
         """Choose the rows of a pool to have labelled next.
 
         Nothing changes by it: asked again, the learner chooses the same rows.
@@ -341,8 +342,13 @@ class ActiveLearner(
             Rows without labels, of the same kind as those given to `fit`.
         n : int, default=None
             How many to choose. None: `batch_size`, or all rows where there are fewer.
+        candidates : array-like of int or mask of shape (n_pool,), default=None
+            Choose among these positions of `X_pool` only; None: among all.
         return_utilities : bool, default=False
             Whether to return the query strategy's own score of each row as well.
+        **query_params : dict
+            Further arguments of the strategy's `query`: what an oracle such as `BossQuery` has
+            to know.
 
         Returns
         -------
@@ -355,9 +361,15 @@ class ActiveLearner(
         X_pool = check_rows(X_pool, name="X_pool", owner="ActiveLearner")
         check_columns(self, X_pool)
         if n is None:
-            n = min(self.batch_size, num_rows(X_pool))
-        kwargs = {"return_utilities": True} if return_utilities else {}
-        return choose(self._get_strategy(), self.estimator_, self._memory, X_pool, n, **kwargs)
+            among = as_candidates(candidates, num_rows(X_pool))
+            n = min(self.batch_size, num_rows(X_pool) if among is None else len(among))
+        if candidates is not None:
+            query_params["candidates"] = candidates
+        if return_utilities:
+            query_params["return_utilities"] = True
+        return choose(
+            self._get_strategy(), self.estimator_, self._memory, X_pool, n, **query_params
+        )
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")
@@ -383,9 +395,16 @@ class ActiveLearner(
         if not takes_nan(self._get_estimator()):
             check_finite(X, owner="ActiveLearner")
 
-    def _choose(self, X, pool, n, model, memory):
-        """Return the positions, among those in `pool`, of the rows to ask for next."""
-        picks = np.asarray(choose(self._get_strategy(), model, memory, take_rows(X, pool), n))
+    def _choose(self, X, oracle, n, model, memory, held_out):
+        """Return the positions in X, among those not asked for, of the rows to ask for next."""
+        strategy, pool = self._get_strategy(), oracle.unasked()
+        if isinstance(strategy, BaseQuery):
+            known = {"candidates": pool}
+            if "pool labels" in strategy._needs:
+                X_val, y_val = held_out
+                known.update(y_pool=oracle.everything(), X_val=X_val, y_val=y_val)
+            return choose(strategy, model, memory, X, n, **known)
+        picks = np.asarray(choose(strategy, model, memory, take_rows(X, pool), n))
         whole = picks.dtype.kind in "iu" and picks.shape == (n,)
         if not whole or len(np.unique(picks)) < n or picks.min() < 0 or picks.max() >= len(pool):
             raise ValueError(

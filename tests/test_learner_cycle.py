@@ -17,6 +17,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import scale
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+from skbait.utils.data import take_rows
 
 X, Y = make_blobs(300, n_features=4, centers=4, cluster_std=3.0, random_state=3)
 X = scale(X)  # for the solver of LogisticRegression to converge
@@ -404,3 +405,36 @@ def test_budgets_of_all_sizes(initial, extra, batch_size, unlabeled, random_stat
     steps = np.diff(learner.history_["n_labels"])
     assert (steps[:-1] == batch_size).all()
     assert (steps[-1:] <= batch_size).all()
+
+
+def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):
+    """Of a memory map only the labelled rows are taken out: the model sees the pool as it is."""
+    rng = np.random.RandomState(0)
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float64, (300, 4))
+    X[:] = rng.normal(size=X.shape)
+    y = (X[:, 0] > 0).astype(int)
+    taken = []
+
+    def counted(take_rows):
+        def take(rows, positions):
+            if rows is X:
+                taken.append(len(np.atleast_1d(positions)))
+            return take_rows(rows, positions)
+
+        return take
+
+    for module in ("skbait.learner", "skbait._cycle", "skbait.strategies.base"):
+        monkeypatch.setattr(f"{module}.take_rows", counted(take_rows))
+    learner = ActiveLearner(query_strategy=BaitQuery(), budget=40, batch_size=10, random_state=0)
+    learner.fit(X, y)
+    assert taken, "the labelled rows are taken"
+    assert max(taken) <= 40
+    by_hand = ActiveLearner(query_strategy=BaitQuery(), batch_size=10, random_state=0)
+    first = learner.labeled_positions_[:10]
+    by_hand.fit(X[first], y[first])
+    rest = np.setdiff1d(np.arange(300), first)
+    expected = learner.labeled_positions_[10:20].tolist()
+    assert by_hand.query(X, candidates=rest).tolist() == expected
+    mask = np.isin(np.arange(300), rest)
+    assert by_hand.query(X, 10, candidates=mask).tolist() == expected
+    assert len(by_hand.query(X, candidates=rest[:4])) == 4

@@ -5,7 +5,7 @@
 
     @represent.register(MyClassifier)
     def _(estimator, X, *, last_layer, device):
-        return Representation(features, probabilities, None, estimator.classes_)
+        return Representation(features, probabilities, None, estimator.classes_, head)
 
 Adapters of estimators that wrap another one (pipelines, searches, ...) live in `wrappers` and ask
 for the representation of what is inside.
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from skbait._backend import resolve_device
+from skbait.representation.head import Head
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
 from skbait.utils.state import keep_random_states, keep_training_flags
@@ -35,20 +36,25 @@ class Representation:
     ----------
     features : torch.Tensor of shape (N, D)
         Input of the last linear layer, without a column for the bias; float32 or float64.
-    probabilities : torch.Tensor of shape (N, K)
-        One column a class, K >= 2: a model with a single logit has two columns here too.
+    probabilities : torch.Tensor of shape (N, K) or None
+        One column a class, K >= 2: a model with a single logit has two columns here too. None
+        where there is no model.
     logits : torch.Tensor of shape (N, K) or (N, 1), or None
         What the last linear layer gives, before any softmax or sigmoid; one column for models
         with a single logit; None where the probabilities do not come from such a layer (a
         calibrated classifier).
     classes : ndarray of shape (K,)
         The labels of the columns of `probabilities`.
+    head : Head or None, default=None
+        The linear layer that makes the probabilities of the features; None where they come about
+        in another way (a calibrated classifier).
     """
 
     features: torch.Tensor
-    probabilities: torch.Tensor
+    probabilities: torch.Tensor | None
     logits: torch.Tensor | None
     classes: np.ndarray
+    head: Head | None = None
 
     def __post_init__(self):
         """Turn arrays into tensors and refuse shapes that do not fit each other."""
@@ -69,6 +75,11 @@ class Representation:
                 )
         if self.probabilities is not None:
             _check_columns(self.probabilities, self.classes)
+        if self.head is not None and self.head.weight.shape[1] != self.features.shape[1]:
+            raise ValueError(
+                f"the head takes {self.head.weight.shape[1]} features, but the rows have "
+                f"{self.features.shape[1]}."
+            )
 
     def to(self, device: torch.device) -> Representation:
         """Return the same representation with its tensors on `device`.
@@ -88,7 +99,28 @@ class Representation:
             for name in ("features", "probabilities", "logits")
             for value in [getattr(self, name)]
         }
-        return replace(self, **moved)
+        head = None if self.head is None else self.head.to(device)
+        return replace(self, **moved, head=head)
+
+    def take(self, positions: torch.Tensor) -> Representation:
+        """Return the representation of some of the rows.
+
+        Parameters
+        ----------
+        positions : torch.Tensor of int64 of shape (n,)
+            Which rows, on the device of the features.
+
+        Returns
+        -------
+        Representation
+            Of n rows, in the order of `positions`.
+        """
+        rows = {
+            name: None if value is None else value.index_select(0, positions)
+            for name in ("features", "probabilities", "logits")
+            for value in [getattr(self, name)]
+        }
+        return replace(self, **rows)
 
 
 def _shape(tensor) -> str:
@@ -220,6 +252,23 @@ def can_represent(estimator) -> bool:
     return _is_registered(estimator)
 
 
+@singledispatch
+def can_give_head(estimator) -> bool:
+    """Tell whether `represent` can give the linear head of an estimator, fitted or not.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator. Wrappers are judged by what they hold.
+
+    Returns
+    -------
+    bool
+        False where it is known that there is none. A registered type is trusted.
+    """
+    return can_represent(estimator)
+
+
 def represent(estimator, X, *, last_layer=None, device="auto") -> Representation:
     """Return last-layer features and probabilities of X under a fitted estimator.
 
@@ -285,7 +334,20 @@ def represent(estimator, X, *, last_layer=None, device="auto") -> Representation
             f"X has {num_rows(X)} rows, but {found.features.shape[0]} rows of features came out "
             f"of {type(estimator).__name__}."
         )
-    return found.to(resolve_device(device, like=found.features))
+    found = found.to(resolve_device(device, like=found.features))
+    return found if _head_fits(found) else replace(found, head=None)
+
+
+def _head_fits(found: Representation) -> bool:
+    """Tell whether the head gives the probabilities, by the first rows.
+
+    What comes after the layer (a temperature, a calibration) may have changed them.
+    """
+    if found.head is None:
+        return True
+    few = slice(0, 64)
+    given, own = found.probabilities[few], found.head.probabilities(found.features[few])
+    return given.shape == own.shape and torch.allclose(given.to(own.dtype), own, atol=1e-2)
 
 
 represent.register = represent_adapter.register

@@ -6,12 +6,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from scipy.special import expit
+from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait._backend import resolve_device
 from skbait._sklearn import LinearClassifierMixin
 from skbait.representation.base import Representation, can_represent, represent_adapter
+from skbait.representation.head import linear_head
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
 
@@ -65,8 +67,22 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             buffer.add("features", rows.toarray() if sparse.issparse(rows) else rows)
     features = as_tensor(X, device) if shared else buffer.get("features")
     return Representation(
-        features, buffer.get("probabilities"), buffer.get("logits"), estimator.classes_
+        features,
+        buffer.get("probabilities"),
+        buffer.get("logits"),
+        estimator.classes_,
+        _head_of(estimator),
     )
+
+
+def _head_of(estimator):
+    """Return the head of a linear classifier, None where its logits mean something else."""
+    link = None
+    if isinstance(estimator, SGDClassifier):
+        if estimator.loss != "log_loss":
+            return None
+        link = "ovr"
+    return linear_head(estimator.coef_, estimator.intercept_, link)
 
 
 _ACTIVATIONS = {
@@ -104,4 +120,5 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         buffer.get("probabilities"),
         buffer.get("logits"),
         estimator.classes_,
+        linear_head(estimator.coefs_[-1].T, estimator.intercepts_[-1]),
     )

@@ -23,6 +23,7 @@ from skbait.representation.base import (
     probabilities_adapter,
     represent_adapter,
 )
+from skbait.representation.head import linear_head
 from skbait.representation.rows import RowBuffer
 from skbait.utils.nets import few_rows, for_skorch, infer, modules_of
 from skbait.utils.state import read_only_arrays_allowed
@@ -52,6 +53,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         probabilities,
         rows.buffer.get("logits"),
         _columns(estimator, probabilities.shape[1]),
+        linear_head(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else None,
     )
 
 

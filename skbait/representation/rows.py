@@ -85,6 +85,43 @@ def _bytes_per_row(X) -> int:
     return 8 * math.prod(shape)
 
 
+def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
+    """Return rows as their own features, where no model is at hand.
+
+    Parameters
+    ----------
+    X : array-like, tensor, data frame or sparse matrix of N rows
+        Numbers; rows of several dimensions (images) are flattened.
+    device : torch.device or None, default=None
+        Where the features shall be; None: the CPU, or where the tensor is.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, D)
+        float32 or float64. It may share the memory of X, so do not write to it.
+
+    Raises
+    ------
+    TypeError
+        If X holds no numbers that can stand in one row of features.
+    """
+    if kind_of(X) in ("dict", "dataset"):
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose rows are no vectors of features: pass an estimator "
+            "that makes features of them (a FrozenEstimator around a trained network, say)."
+        )
+    if sparse.issparse(X):
+        X = X.toarray()
+    try:
+        features = as_tensor(X, device)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the rows of X cannot be used as features without a model ({error}): encode them as "
+            "numbers, or pass an estimator that makes features of them."
+        ) from error
+    return features.reshape(len(features), -1)
+
+
 class RowBuffer:
     """Tensors that are filled block by block, without ever being held twice.
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbait._sklearn import BaseSearchCV, LinearClassifierMixin
 from skbait.representation.base import (
     Representation,
+    can_give_head,
     can_represent,
     probabilities_adapter,
     represent_adapter,
@@ -63,15 +64,17 @@ def _probabilities_inside(wrapper, X, *, device):
     return found, _classes(wrapper, classes)
 
 
-def _can_represent_inside(wrapper) -> bool:
+def _held(wrapper):
+    """Return the estimator that a transparent wrapper holds, fitted or not."""
     held = getattr(wrapper, _attribute_of(wrapper), None)
-    return can_represent(wrapper.estimator if held is None else held)
+    return wrapper.estimator if held is None else held
 
 
 for _kind in _TRANSPARENT:
     represent_adapter.register(_kind, _represent_inside)
     probabilities_adapter.register(_kind, _probabilities_inside)
-    can_represent.register(_kind, _can_represent_inside)
+    can_represent.register(_kind, lambda wrapper: can_represent(_held(wrapper)))
+    can_give_head.register(_kind, lambda wrapper: can_give_head(_held(wrapper)))
 
 
 def _steps(pipeline):
@@ -84,6 +87,11 @@ def _steps(pipeline):
 @can_represent.register(Pipeline)
 def _(estimator) -> bool:
     return can_represent(estimator.steps[-1][1])
+
+
+@can_give_head.register(Pipeline)
+def _(estimator) -> bool:
+    return can_give_head(estimator.steps[-1][1])
 
 
 @represent_adapter.register(Pipeline)
@@ -101,7 +109,11 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         for name in ("features", "probabilities", "logits"):
             buffer.add(name, getattr(part, name))
     return Representation(
-        buffer.get("features"), buffer.get("probabilities"), buffer.get("logits"), part.classes
+        buffer.get("features"),
+        buffer.get("probabilities"),
+        buffer.get("logits"),
+        part.classes,
+        part.head,
     )
 
 
@@ -129,6 +141,11 @@ def _(estimator) -> bool:
         else:
             return base is None or can_represent(base)  # None: scikit-learn takes a LinearSVC
     return True
+
+
+@can_give_head.register(CalibratedClassifierCV)
+def _(estimator) -> bool:
+    return False  # what comes after the head changes the probabilities
 
 
 @represent_adapter.register(CalibratedClassifierCV)

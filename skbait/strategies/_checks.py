@@ -11,7 +11,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import validate_data
 
-from skbait.representation import can_represent
+from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
 from skbait.utils.targets import UNLABELED, has_label
 
@@ -27,8 +27,18 @@ def is_table(X):
     return shape is not None and len(shape) == 1
 
 
+NEEDS = {"features", "probabilities", "head", "samples", "pool labels"}
+"""What a strategy may declare that it needs, see `skbait.BaseQuery`."""
+
+
 def check_model(model, needs, *, owner):
     """Raise if an estimator, fitted or not, cannot give what a strategy needs."""
+    unknown = needs - NEEDS
+    if unknown:
+        raise RuntimeError(
+            f"{owner}._needs names {sorted(unknown)}, and a strategy may need {sorted(NEEDS)}: "
+            "that is a bug in it."
+        )
     name = type(model.estimator if isinstance(model, FrozenEstimator) else model).__name__
     if "features" in needs and not can_represent(model):
         raise TypeError(
@@ -39,6 +49,14 @@ def check_model(model, needs, *, owner):
             f"skbait.representation.represent.register({name}), or use a strategy that needs "
             "probabilities only, such as MarginQuery."
         )
+    if "head" in needs and not can_give_head(model):
+        raise TypeError(
+            f"{owner} needs a linear head, and the probabilities of {name} do not come from one "
+            "applied to its features. Use the classifier without what comes after its last layer, "
+            "or a strategy that needs features and probabilities only, such as BaitQuery."
+        )
+    if needs == {"features"}:
+        return
     if not hasattr(model, "predict_proba") and not can_represent(model):
         raise TypeError(
             f"{owner} needs class probabilities, and {name} has no predict_proba. Use a "
@@ -105,6 +123,27 @@ def check_like_fit(strategy, X_pool):
         )
 
 
+def as_candidates(candidates, n_pool):
+    """Return the candidates of a query as int64, None where all rows are; or say what is wrong."""
+    if candidates is None:
+        return None
+    found = np.asarray(candidates)
+    if found.dtype == bool and found.shape == (n_pool,):
+        found = np.flatnonzero(found)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or len(found) == 0:
+        raise ValueError(
+            f"candidates={candidates!r} must be positions in X_pool (integers), or a mask of its "
+            f"{n_pool} rows, and at least one row."
+        )
+    found = found.astype(np.int64)
+    if found.min() < 0 or found.max() >= n_pool:
+        outside = found[(found < 0) | (found >= n_pool)][0]
+        raise ValueError(f"candidates holds position {outside}, and X_pool has {n_pool} rows.")
+    if len(np.unique(found)) < len(found):
+        raise ValueError("candidates holds a position of X_pool more than once.")
+    return found
+
+
 def draw_subset(subset_size, n_pool, n, rng):
     """Return the positions of a random sub-pool, ascending; None where it is the whole pool.
 
@@ -116,7 +155,7 @@ def draw_subset(subset_size, n_pool, n, rng):
     size = min(n_pool, int(subset_size) if whole else math.ceil(subset_size * n_pool))
     if size < n:
         raise ValueError(
-            f"subset_size={subset_size!r} draws {size} of the {n_pool} rows of X_pool, fewer than "
+            f"subset_size={subset_size!r} draws {size} of the {n_pool} candidates, fewer than "
             f"n={n}: raise subset_size or choose fewer rows."
         )
     return None if size == n_pool else np.sort(_draw(n_pool, size, rng))

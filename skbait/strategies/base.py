@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from sklearn import get_config
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -28,6 +29,7 @@ from skbait._sklearn import (
     validate_parameter_constraints,
 )
 from skbait.strategies._checks import (
+    as_candidates,
     as_positions,
     as_utilities,
     check_enough_labels,
@@ -99,7 +101,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
     -----
     **Writing a strategy.** Define ``__init__`` with the parameters that it has (all of them: they
     are read from its signature), say in the class attribute ``_needs`` what it reads of the view,
-    "features" or "probabilities" or both, and write ``_select``::
+    and write ``_select``::
 
         class EntropyQuery(BaseQuery):
             _needs = frozenset({"probabilities"})
@@ -107,6 +109,13 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             def _select(self, view, n):
                 entropy = torch.special.entr(view.pool_probabilities).sum(dim=1)  # (N,)
                 return torch.argsort(entropy, descending=True, stable=True)[:n], entropy
+
+    It may need "probabilities" of the pool, "features" of pool and labelled rows, the linear
+    "head" that makes the probabilities of the features, posterior "samples" of that head, and
+    "pool labels" (for oracles); see :class:`skbait.strategies.View`. A pairing with a model that
+    cannot give them fails in `fit`, before anything is computed. A strategy that needs "features"
+    alone works without a model too: where `estimator` is None the rows of X are the features, and
+    labels may be missing.
 
     The positions are those in the pool of the view. Randomness comes from ``view.rng`` only; a
     strategy that draws from it says ``_stochastic = True``. Parameters are checked in
@@ -118,7 +127,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
     """
 
     _needs: frozenset = frozenset()
-    """What `_select` reads of the view: "features", "probabilities", both, or nothing at all."""
+    """What `_select` reads of the view, a set of the names above; a property where it depends on
+    the parameters."""
 
     _stochastic = False
     """Whether the choice depends on `random_state` (otherwise than by `subset_size`)."""
@@ -186,7 +196,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                     self.classes_ = np.asarray(classes)
         return self
 
-    def query(self, X_pool, n=1, *, return_utilities=False):
+    def query(self, X_pool, n=1, *, candidates=None, return_utilities=False):
         """Choose `n` rows of a pool.
 
         Neither the strategy nor its model, X_pool, or any global random state changes by it.
@@ -197,6 +207,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             The candidates, of the same kind as the X of `fit`.
         n : int, default=1
             How many rows to choose.
+        candidates : array-like of int or mask of shape (n_pool,), default=None
+            Choose among these positions of X_pool only; None: among all. It saves a copy of the
+            rows that are left after some have been labelled.
         return_utilities : bool, default=False
             Whether to return each candidate's own score as well.
 
@@ -206,25 +219,39 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             Positions in X_pool, all different, in the order of choice.
         utilities : ndarray of float64 of shape (n_pool,)
             Only with ``return_utilities=True``: what the strategy scores each row by, before
-            any row is chosen; larger is better. NaN for rows outside the sub-pool of
-            `subset_size`, and throughout for strategies that score sets of rows only.
+            any row is chosen; larger is better. NaN for rows that are no candidates or outside
+            the sub-pool of `subset_size`, and throughout for strategies that score sets of rows
+            only.
         """
+        return self._query(X_pool, n, candidates=candidates, return_utilities=return_utilities)
+
+    def _query(self, X_pool, n, *, candidates=None, return_utilities=False, **known):
+        """Choose rows, with what an oracle knows (`y_pool`, `held_out`); see `query`."""
         check_is_fitted(self)
         with same_on_failure(self):
             self._check_common_params()
             self._check_params(len(self.classes_) if self._knows_model_classes() else None)
             X_pool = check_rows(X_pool, name="X_pool", owner=type(self).__name__)
             n_pool = num_rows(X_pool)
-            n = check_number_of_rows(n, n_pool)
             check_like_fit(self, X_pool)
+            candidates = as_candidates(candidates, n_pool)
+            n_candidates = n_pool if candidates is None else len(candidates)
+            n = check_number_of_rows(n, n_candidates)
             rng = np.random.RandomState(seed_from(self.random_state))
-            subset = draw_subset(self.subset_size, n_pool, n, rng)
-            if subset is not None:
-                X_pool = take_rows(X_pool, subset)
+            drawn = draw_subset(self.subset_size, n_candidates, n, rng)
+            if drawn is not None:
+                candidates = drawn if candidates is None else candidates[drawn]
+            # a sub-pool is copied, and nothing else is read; most of a pool is seen where it is
+            few = drawn is not None or (candidates is not None and 2 * n_candidates < n_pool)
+            if few:
+                X_seen, inside = take_rows(X_pool, candidates), None
+                known = {name: _of_rows(name, value, candidates) for name, value in known.items()}
+            else:
+                X_seen, inside = X_pool, candidates
             if not takes_nan(self._own_model()):
-                check_finite(X_pool, name="X_pool", owner=type(self).__name__)
+                check_finite(X_seen, name="X_pool", owner=type(self).__name__)
             view = View(
-                X_pool,
+                X_seen,
                 self.X_labeled_,
                 self.y_labeled_,
                 estimator=getattr(self, "estimator_", None),
@@ -233,12 +260,13 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                 needs=self._needs,
                 last_layer=self.last_layer,
                 device=self.device,
+                **known,
             )
-            positions, utilities = self._choose(view, n)
-        if subset is not None:
-            positions = subset[positions]
-            inside, utilities = utilities, np.full(n_pool, np.nan)
-            utilities[subset] = inside
+            positions, utilities = self._choose(view if inside is None else view.take(inside), n)
+        if candidates is not None:
+            positions = candidates[positions]
+            scored, utilities = utilities, np.full(n_pool, np.nan)
+            utilities[candidates] = scored
         return (positions, utilities) if return_utilities else positions
 
     @abstractmethod
@@ -276,27 +304,33 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             What `fit` passes on to the `fit` of the estimator.
         """
         router = MetadataRouter(owner=self)
-        if self._needs:
+        if self._uses_model():
             mapping = MethodMapping().add(caller="fit", callee="fit")
             router.add(estimator=self._own_model(), method_mapping=mapping)
         return router
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = bool(self._needs)
-        if self._needs:
+        tags.target_tags.required = self._uses_model()
+        if self._uses_model():
             tags.input_tags = input_tags_of(self._own_model())
         else:
             tags.input_tags.sparse = True
         tags.input_tags.allow_nan = takes_nan(self._own_model())
         return tags
 
+    def _uses_model(self):
+        """Tell whether there is a model: features alone may be the rows themselves."""
+        if self._needs == {"features"}:
+            return self.estimator is not None
+        return bool(self._needs)
+
     def _own_model(self):
         """Return the estimator that the parameter `estimator` stands for."""
         return LogisticRegression() if self.estimator is None else self.estimator
 
     def _knows_model_classes(self):
-        return bool(self._needs) and hasattr(self, "classes_")
+        return self._uses_model() and hasattr(self, "classes_")
 
     def _check_common_params(self):
         """Raise for values that parameters of this class cannot have."""
@@ -316,7 +350,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         if isinstance(self.estimator, type):
             name = self.estimator.__name__
             raise TypeError(f"estimator={name} is a class; pass an instance, {name}().")
-        if not self._needs:
+        if not self._uses_model():
             return None
         model = self._own_model()
         check_model(model, self._needs, owner=type(self).__name__)
@@ -331,7 +365,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             )
         X = check_rows(X, owner=owner)
         n_rows = num_rows(X)
-        if y is None and not self._needs:
+        frozen = isinstance(model, FrozenEstimator) and self._needs == {"features"}
+        if y is None and (model is None or frozen):
             y = np.full(n_rows, UNLABELED)
         y = as_vector(y, n_rows, owner=f"This {owner} estimator")
         if not takes_nan(self._own_model()):
@@ -362,3 +397,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             as_positions(positions, n, view.n_pool, owner=owner),
             as_utilities(utilities, view.n_pool, owner=owner),
         )
+
+
+def _of_rows(name, value, rows):
+    """Return what an oracle knows, for some rows of the pool."""
+    return value[rows] if name == "y_pool" and value is not None else value

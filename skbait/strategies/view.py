@@ -10,15 +10,17 @@ single time.
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Callable, Hashable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from skbait.representation import Representation, probabilities, represent
-from skbait.utils.data import num_rows, row_shape, take_rows
+from skbait.representation import Head, Representation
+from skbait.strategies._seen import HeldOutRows, Seen, index_of, rows_of
+from skbait.utils.data import take_rows
 
 __all__ = ["View"]
 
@@ -44,12 +46,16 @@ class View:
     rng : int, RandomState instance or None, default=None
         Where all randomness of the strategy comes from.
     needs : frozenset of str, default=frozenset()
-        What the strategy needs, "features" or "probabilities" or both; it decides how
-        probabilities are computed.
+        What the strategy needs, see `skbait.BaseQuery`; it decides how probabilities are
+        computed.
     last_layer : str or None, default=None
         See `skbait.representation.represent`.
     device : str or torch.device, default="auto"
         See `skbait.representation.represent`.
+    y_pool : ndarray of shape (n_pool,) or None, default=None
+        The labels of the candidates, for an oracle.
+    held_out : tuple (X, y) or None, default=None
+        Held-out rows and their labels, for an oracle.
 
     Attributes
     ----------
@@ -85,17 +91,28 @@ class View:
         needs=frozenset(),
         last_layer=None,
         device="auto",
+        y_pool=None,
+        held_out=None,
     ):
         self.positions = None
         self.rng = check_random_state(rng)
-        self._model = _Model(
-            X_pool, X_labeled, y_labeled, estimator, classes, frozenset(needs), last_layer, device
+        self._seen = Seen(
+            X_pool,
+            X_labeled,
+            y_labeled,
+            estimator=estimator,
+            classes=classes,
+            needs=frozenset(needs),
+            last_layer=last_layer,
+            device=device,
+            y_pool=y_pool,
+            held_out=held_out,
         )
 
     @property
     def n_pool(self) -> int:
         """Number of candidates, N."""
-        return self._model.n_pool if self.positions is None else len(self.positions)
+        return self._seen.n_pool if self.positions is None else len(self.positions)
 
     @property
     def n_labeled(self) -> int:
@@ -105,48 +122,72 @@ class View:
     @property
     def y_labeled(self) -> np.ndarray:
         """Labels of the labelled rows, (L,)."""
-        return self._model.y_labeled
+        return self._seen.y_labeled
 
     @property
     def X_labeled(self):
         """The labelled rows."""
-        return self._model.X_labeled
+        return self._seen.X_labeled
 
     @property
     def estimator(self):
         """The fitted model, or None."""
-        return self._model.estimator
+        return self._seen.estimator
 
     @property
     def classes(self) -> np.ndarray:
         """Labels of the K classes, in the order of the columns of the probabilities."""
-        return self._model.classes
+        return self._seen.classes
+
+    @property
+    def head(self) -> Head:
+        """The linear layer that makes the model's probabilities of the features."""
+        return self._seen.head
+
+    @property
+    def held_out(self) -> HeldOutRows | None:
+        """Held-out rows with their labels, None where there are none."""
+        return self._seen.held_out
+
+    @property
+    def y_pool(self) -> np.ndarray | None:
+        """Labels of the candidates (N,), for an oracle; None where they are not known."""
+        whole = self._seen.y_pool
+        return whole if whole is None or self.positions is None else whole[self.positions]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self._seen.device
 
     @cached_property
     def X_pool(self):
         """The candidates."""
-        whole = self._model.X_pool
+        whole = self._seen.X_pool
         return whole if self.positions is None else take_rows(whole, self.positions)
 
     @cached_property
     def pool(self) -> Representation:
-        """Features (N, D), probabilities (N, K) and logits of the candidates."""
-        return _rows_of(self._model.pool, self.positions)
+        """Features (N, D), probabilities (N, K) and logits of the candidates.
+
+        Where there is no model the features are the rows themselves, and the rest is None.
+        """
+        return rows_of(self._seen.pool, self.positions)
 
     @property
     def labeled(self) -> Representation:
         """Features (L, D), probabilities (L, K) and logits of the labelled rows."""
-        return self._model.labeled
+        return self._seen.labeled
 
     @cached_property
     def pool_probabilities(self) -> torch.Tensor:
         """Probabilities (N, K) of the candidates, for which any classifier will do."""
         if "pool" in vars(self):
             return self.pool.probabilities
-        whole = self._model.pool_probabilities
+        whole = self._seen.pool_probabilities
         if self.positions is None:
             return whole
-        return whole.index_select(0, _index(self.positions, whole.device))
+        return whole.index_select(0, index_of(self.positions, whole.device))
 
     def take(self, positions) -> View:
         """Return the view of some of the candidates.
@@ -184,6 +225,57 @@ class View:
         """
         return self._derived(rng=check_random_state(rng), keep=True)
 
+    def once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """Return what `compute` gives, computed once for all views of the query.
+
+        Parameters
+        ----------
+        key : hashable
+            What it is; a tuple with the name of the strategy's module and the parameters that
+            it depends on.
+        compute : callable
+            Called without arguments, the first time. It may depend on the model and the labelled
+            rows, but not on the pool or the generator of this view.
+
+        Returns
+        -------
+        object
+            Not to be written to.
+        """
+        return self._seen.once(key, compute)
+
+    def pool_rows(self, key: Hashable, compute: Callable[[Representation], torch.Tensor]):
+        """Return rows of what is computed once, for the pool of the query's first view.
+
+        Parameters
+        ----------
+        key : hashable
+            See `once`.
+        compute : callable
+            From the representation of the whole pool to a tensor with a row for each of its
+            rows, which depends on that row alone (and on model and labelled rows).
+
+        Returns
+        -------
+        torch.Tensor of shape (N, ...)
+            The rows of this view; not to be written to.
+        """
+        whole = self._seen.once(("pool", key), lambda: compute(self._seen.pool))
+        if self.positions is None:
+            return whole
+        return whole.index_select(0, index_of(self.positions, whole.device))
+
+    def detached(self) -> View:
+        """Return the same view without estimator and rows: tensors and labels only.
+
+        Returns
+        -------
+        View
+            What can be sent to another process. Everything that the strategy needs has been
+            computed.
+        """
+        return self._derived(_seen=self._seen.detached(), keep=True)
+
     def _derived(self, *, keep=False, **changes) -> View:
         """Return a copy with some attributes changed; `keep` what is cached for these rows."""
         derived = copy.copy(self)
@@ -192,109 +284,3 @@ class View:
                 vars(derived).pop(name, None)
         vars(derived).update(changes)
         return derived
-
-
-class _Model:
-    """What all views of one query share: rows, model, and what was computed of them."""
-
-    def __init__(
-        self, X_pool, X_labeled, y_labeled, estimator, classes, needs, last_layer, device
-    ):
-        self.X_pool = X_pool
-        self.X_labeled = X_labeled
-        self.y_labeled = y_labeled
-        self.estimator = estimator
-        self.known_classes = classes
-        self.needs = needs
-        self.options = {"last_layer": last_layer, "device": device}
-        self.n_pool = num_rows(X_pool)
-
-    @cached_property
-    def pool(self) -> Representation:
-        return self._represent(self.X_pool, "X_pool")
-
-    @cached_property
-    def labeled(self) -> Representation:
-        if len(self.y_labeled) == 0:  # nothing to run a model on
-            return _rows_of(self.pool, np.empty(0, dtype=np.int64))
-        return self._represent(self.X_labeled, "X, the labelled rows")
-
-    @cached_property
-    def pool_probabilities(self) -> torch.Tensor:
-        return self._probabilities[0]
-
-    @cached_property
-    def classes(self) -> np.ndarray:
-        if self.estimator is None:
-            return self.known_classes
-        return self._probabilities[1]
-
-    @cached_property
-    def _probabilities(self):
-        """Probabilities and classes: from the representation where there is or will be one."""
-        if "features" in self.needs or "pool" in vars(self):
-            return self.pool.probabilities, self.pool.classes
-        self._need_estimator()
-        found, classes = self._run(
-            lambda: probabilities(self.estimator, self.X_pool, device=self.options["device"]),
-            self.X_pool,
-        )
-        _check_output(found, "probabilities", "X_pool", self.estimator)
-        return found, classes
-
-    def _represent(self, X, name) -> Representation:
-        self._need_estimator()
-        seen = self._run(lambda: represent(self.estimator, X, **self.options), X)
-        for output in ("features", "probabilities"):
-            _check_output(getattr(seen, output), output, name, self.estimator)
-        return seen
-
-    def _need_estimator(self):
-        if self.estimator is None:
-            raise RuntimeError(
-                "this view has no model: a strategy that reads features or probabilities has to "
-                "name them in its class attribute _needs."
-            )
-
-    def _run(self, work, X):
-        """Call `work`; where it fails on rows of another shape than those of fit, say so."""
-        try:
-            return work()
-        except Exception as error:
-            fitted, given = row_shape(self.X_labeled), row_shape(X)
-            if given == fitted or len(self.y_labeled) == 0:
-                raise
-            raise ValueError(
-                f"X_pool has rows of shape {given}, but the rows of X in fit had shape {fitted}, "
-                f"and {type(self.estimator).__name__} cannot take both: {error}"
-            ) from error
-
-
-def _index(positions, device) -> torch.Tensor:
-    return torch.from_numpy(positions).to(device)
-
-
-def _rows_of(seen: Representation, positions) -> Representation:
-    """Return some rows of a representation; None means all."""
-    if positions is None:
-        return seen
-    index = _index(positions, seen.features.device)
-    rows = {
-        name: None if tensor is None else tensor.index_select(0, index)
-        for name in ("features", "probabilities", "logits")
-        for tensor in [getattr(seen, name)]
-    }
-    return replace(seen, **rows)
-
-
-def _check_output(output: torch.Tensor, what: str, name: str, estimator) -> None:
-    """Raise where a model gives NaN or infinity: every later score would be meaningless."""
-    # the sum first: it needs no memory of its own, and is finite in nearly every case
-    if torch.isfinite(output.sum()) or torch.isfinite(output).all():
-        return
-    row = int(torch.nonzero(~torch.isfinite(output).all(dim=1))[0, 0])
-    raise ValueError(
-        f"{type(estimator).__name__} gives {what} that are NaN or infinite, first for row {row} "
-        f"of {name}: its training may have diverged (a lower learning rate helps), or the values "
-        "of this row are far from those it was trained on."
-    )

@@ -176,6 +176,29 @@ def check_utilities(strategy, data=None):
     assert not np.isinf(utilities).any(), "utilities must not be infinite"
 
 
+def check_candidates(strategy, data=None):
+    """Among candidates the choice is what it is in a pool of these alone."""
+    d = make_data(data)
+    n_pool = len(d.pool)
+    strategy = seeded(strategy).fit(d.X, d.y)
+    order = np.random.RandomState(0).permutation(n_pool)
+    for candidates in (order[:9], order[: n_pool - 2]):
+        expected = candidates[strategy.query(d.pool[candidates], 5)]
+        positions, utilities = strategy.query(
+            d.pool, 5, candidates=candidates, return_utilities=True
+        )
+        assert_same(expected, positions, "a pool around the candidates")
+        assert utilities.shape == (n_pool,)
+        others = np.setdiff1d(np.arange(n_pool), candidates)
+        assert np.isnan(utilities[others]).all(), "only candidates are scored"
+    mask = np.isin(np.arange(n_pool), order[:9])
+    expected = strategy.query(d.pool, 5, candidates=np.flatnonzero(mask))
+    assert_same(expected, strategy.query(d.pool, 5, candidates=mask), "a mask of the candidates")
+    for bad in ([], [0, 0], [n_pool], [-1], [0.5], [[0, 1]], "all"):
+        assert_raises(ValueError, ["candidates"], strategy.query, d.pool, 1, candidates=bad)
+    assert_raises(ValueError, ["n=2"], strategy.query, d.pool, 2, candidates=[3])
+
+
 def check_same_seed(strategy, data=None):
     """The same seed gives the same choice, in the same object and in a fresh one."""
     d = make_data(data)
