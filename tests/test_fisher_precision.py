@@ -177,3 +177,39 @@ def test_binary_with_a_dominant_mean(regularization, dtype, form):
     expected = solved_binary(regularization)
     options = {"variant": "binary", "regularization": regularization, "form": form}
     assert select(*rows.args, 60, **options).positions.tolist() == expected.picks
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("regularization", [1e-5, 1e-7])
+@pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+def test_small_regularization_with_more_directions_than_parameters(variant, regularization, form):
+    """1e-8 and 1e-10 of a squared norm, m·r > P: removal costs far below what M₀⁻¹ resolves."""
+    rows = random_rows(
+        seed=101, n_pool=120, n_labeled=3, n_features=12, n_classes=5, kind="cnn", logit_scale=0.5
+    )
+    options = {"variant": variant, "regularization": regularization}
+    expected = reference.select(rows.problem(30, **options), 30)
+    assert expected.gap > reference.TIE
+    assert select(*rows.args, 30, form=form, **options).positions.tolist() == expected.picks
+
+
+@pytest.mark.parametrize("kind", ["gauss", "cnn", "unit"])
+@pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+def test_small_regularization_with_fewer_directions_than_parameters(variant, kind):
+    """Every chosen row is critical, I - a_s ~ 1e-10: where a subtraction has no digits left.
+
+    The reference subtracts, so the two forms, which go different ways, are compared.
+    """
+    rows = random_rows(
+        seed=101, n_pool=60, n_labeled=3, n_features=40, n_classes=5, kind=kind, logit_scale=0.5
+    )
+    options = {"variant": variant, "regularization": 1e-7}
+    picks = [select(*rows.args, 10, form=form, **options).positions.tolist() for form in FORMS]
+    assert picks[0] == picks[1]
+
+
+def test_regularization_that_float64_cannot_resolve_warns():
+    rows = random_rows(seed=101)
+    with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):
+        chosen = select(*rows.args, 3, regularization=1e-15).positions
+    assert len(set(chosen.tolist())) == 3

@@ -1,32 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Backward removal: of the rows chosen forward, drop those whose removal costs least.
 
-Let Π = V_S M₀⁻¹ V_Sᵀ and C = V_S M₀⁻¹FM₀⁻¹ V_Sᵀ over the chosen rows S, M₀ being the precision
-before any choice. With E = (I + Π)⁻¹ the blocks after all choices are
+With V_S the factors of the chosen rows S and M the precision after all choices, let
 
-    I - a_s = E_ss,    c_s = (E C E)_ss,
+    E = I - V_S M⁻¹ V_Sᵀ,    D = V_S M⁻¹FM⁻¹ V_Sᵀ.
 
-so the cost tr((I - a_s)⁻¹ c_s) needs no subtraction that could lose the digits of I - a_s, which
-becomes singular where a chosen row carries much more information than the prior.
+Removing s costs tr(E_ss⁻¹ D_ss). E_ss becomes singular where a chosen row carries much more
+information than the prior: the forms compute E without the subtraction, which would lose its
+digits, and D without M₀⁻¹, whose square may be larger than any number that float64 resolves.
 """
 
 from __future__ import annotations
 
 import torch
 
-from skbait.fisher.linalg import inverse, symmetrise
+from skbait.fisher.linalg import symmetrise
 
 # Costs that agree to this fraction are one cost: the row chosen last goes.
 TIE = 1e-10
 
 
-def keep(first: torch.Tensor, second: torch.Tensor, rank: int, n_keep: int) -> torch.Tensor:
+def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tensor:
     """Remove rows one by one, the cheapest first, until `n_keep` are left.
 
     Parameters
     ----------
-    first, second : torch.Tensor of shape (m·r, m·r), float64
-        Π and C of the m chosen rows, in the order of choice.
+    e, d : torch.Tensor of shape (m·r, m·r), float64
+        E and D of the m chosen rows, in the order of choice. Overwritten.
     rank : int
         Rows r of one factor.
     n_keep : int
@@ -39,40 +39,52 @@ def keep(first: torch.Tensor, second: torch.Tensor, rank: int, n_keep: int) -> t
 
     Notes
     -----
-    Removing s is the Schur complement E ← E - E_:s E_ss⁻¹ E_s:, and ECE goes along:
-    2(m·r)²·r multiply-adds a removal.
+    Removing s is the Schur complement E ← E - E_:s E_ss⁻¹ E_s:, and with T = E_:s E_ss⁻¹
+
+        D ← D - T D_s: - D_:s Tᵀ + T D_ss Tᵀ:
+
+    3(m·r)²·r multiply-adds a removal, in place. The place of a removed row is taken by the last.
     """
-    m = len(first) // rank
-    eye = torch.eye(len(first), dtype=first.dtype, device=first.device)
-    e = inverse(first + eye, name="posterior of the chosen rows")
-    d = symmetrise(e @ second @ e)
-    alive = torch.arange(m, device=first.device)
-    while len(alive) > n_keep:
-        blocks = torch.arange(len(alive), device=first.device)
-        e_ss = e.view(len(alive), rank, len(alive), rank)[blocks, :, blocks, :]
-        d_ss = d.view(len(alive), rank, len(alive), rank)[blocks, :, blocks, :]
-        cost = _cost(e_ss, d_ss)
+    left = len(e) // rank
+    order = torch.arange(left)  # which row stands in which place
+    while left > n_keep:
+        size = left * rank
+        e_now, d_now = e[:size, :size], d[:size, :size]
+        cost = _cost(_diagonal(e_now, rank), _diagonal(d_now, rank)).cpu()
         lowest = cost.min()
-        ties = torch.nonzero(cost <= lowest + TIE * lowest.abs())
-        s = int(ties[-1])
-        block = slice(s * rank, (s + 1) * rank)
-        # T = E_:s E_ss⁻¹
-        t = torch.linalg.solve(symmetrise(e[block, block]), e[block, :]).T
-        d_s = d[block, :]
-        td = t @ (d_s - 0.5 * d[block, block] @ t.T)
-        e = e - t @ e[block, :]
-        d = d - td - td.T
-        rest = torch.ones(len(e), dtype=torch.bool, device=e.device)
-        rest[block] = False
-        e, d = e[rest][:, rest], d[rest][:, rest]
-        alive = torch.cat([alive[:s], alive[s + 1 :]])
-    return alive
+        ties = torch.nonzero(cost <= lowest + TIE * lowest.abs())[:, 0]
+        s = int(ties[order[ties].argmax()]) if len(ties) else int(order[:left].argmax())
+        own = slice(s * rank, (s + 1) * rank)
+        e_s, d_s = e_now[own].clone(), d_now[own].clone()  # (r, m·r)
+        t = torch.linalg.solve_ex(symmetrise(e_s[:, own]), e_s)[0].T  # (m·r, r)
+        half = d_s.T - 0.5 * t @ symmetrise(d_s[:, own])
+        e_now.addmm_(t, e_s, alpha=-1.0)
+        d_now.addmm_(torch.cat([t, half], dim=1), torch.cat([half, t], dim=1).T, alpha=-1.0)
+        left -= 1
+        if s != left:
+            last = slice(left * rank, size)
+            for matrix in (e, d):
+                matrix[own, :size] = matrix[last, :size]
+                matrix[:size, own] = matrix[:size, last]
+            order[s] = order[left]
+    return order[:left].sort().values.to(e.device)
+
+
+def _diagonal(matrix: torch.Tensor, rank: int) -> torch.Tensor:
+    """The (r, r) blocks on the diagonal, (m, r, r)."""
+    if rank == 1:
+        return matrix.diagonal()[:, None, None]
+    m = len(matrix) // rank
+    row, column = matrix.stride()
+    blocks = matrix.as_strided((m, rank, rank), (rank * (row + column), row, column))
+    return blocks.contiguous()
 
 
 def _cost(e_ss: torch.Tensor, d_ss: torch.Tensor) -> torch.Tensor:
     """tr(E_ss⁻¹ D_ss) of every row; infinite where a row cannot be removed."""
     if e_ss.shape[1] == 1:
-        return d_ss[:, 0, 0] / e_ss[:, 0, 0]
+        cost = (d_ss / e_ss)[:, 0, 0]
+        return torch.where(e_ss[:, 0, 0] > 0.0, cost, torch.inf)
     solved, info = torch.linalg.solve_ex(symmetrise(e_ss), d_ss)
     cost = solved.diagonal(dim1=1, dim2=2).sum(1)
     bad = (info != 0) | ~torch.isfinite(cost)

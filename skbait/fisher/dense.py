@@ -19,8 +19,8 @@ from skbait._backend import EXACT, rows_per_chunk
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
 from skbait.fisher.rows import Rows, explicit, project
 
-# F is kept where it takes no more than this.
-KEPT_BYTES = 32 * 2**20
+# F is kept where it takes no more than this; else it is computed again where it is needed.
+KEPT_BYTES = 256 * 2**20
 # A matrix larger than this does not stay in a core's cache.
 CACHED_BYTES = 4 * 2**20
 
@@ -130,9 +130,7 @@ class DenseForm:
         self.ahead = 16 if pool.n_columns == 1 else 1
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
-        self.base_inverse, self.base_sandwich = self._solve()
-        # The present matrices: the base ones until a fold.
-        self.inverse, self.sandwich = self.base_inverse, self.base_sandwich
+        self.inverse, self.sandwich = self._solve()
         size, rank = pool.size, pool.rank
         capacity = rank * n_steps
         if capacity > size // 2:
@@ -142,25 +140,35 @@ class DenseForm:
         self.w = torch.empty_like(self.u)
         self.used = 0
 
-    def _solve(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """M⁻¹ and M⁻¹FM⁻¹ from the labelled and the chosen rows, afresh."""
-        pool = self.pool
-        size, n_columns = pool.size, pool.n_columns
-        device = pool.features.device
-        precision = torch.zeros(size, size, dtype=EXACT, device=device)
+    def _precision(self) -> torch.Tensor:
+        """M₀ = λI + the information of the labelled rows, (P, P)."""
+        size = self.pool.size
+        precision = torch.zeros(size, size, dtype=EXACT, device=self.pool.features.device)
         if self.labeled is not None:
             mean_fisher(self.labeled, self.labeled_weight, precision)
+        mirror(precision, self.pool.n_columns).diagonal().add_(self.regularization)
+        return precision
+
+    def _mean_fisher(self, out: torch.Tensor) -> torch.Tensor:
+        """F, written over `out`."""
+        total = sum(len(rows) for rows in self.fisher_rows)
+        out.zero_()
+        for rows in self.fisher_rows:
+            mean_fisher(rows, 1.0 / total, out)
+        return mirror(out, self.pool.n_columns)
+
+    def _solve(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """M⁻¹ and M⁻¹FM⁻¹ from the labelled and the chosen rows, afresh."""
+        precision = self._precision()
         if self.chosen:
-            mean_fisher(pool.take(torch.tensor(self.chosen, device=device)), 1.0, precision)
-        mirror(precision, n_columns).diagonal().add_(self.regularization)
+            chosen = torch.tensor(self.chosen, device=precision.device)
+            part = torch.zeros_like(precision)
+            mean_fisher(self.pool.take(chosen), 1.0, part)
+            precision += mirror(part, self.pool.n_columns)
         inverted = inverse(precision, name="precision of the labelled set")
         fisher = self.fisher
         if fisher is None:
-            fisher = precision.zero_()
-            total = sum(len(rows) for rows in self.fisher_rows)
-            for rows in self.fisher_rows:
-                mean_fisher(rows, 1.0 / total, fisher)
-            mirror(fisher, n_columns)
+            fisher = self._mean_fisher(precision)
             if fisher.numel() * fisher.element_size() <= KEPT_BYTES:
                 self.fisher = fisher
         return inverted, symmetrise(inverted @ fisher @ inverted)
@@ -259,8 +267,8 @@ class DenseForm:
         v, u, z = self._current(rows, torch.float32)
         return symmetrise(v.T @ u), symmetrise(v.T @ z)
 
-    def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows.
+    def removal(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E = I - V_S M⁻¹ V_Sᵀ and D = V_S M⁻¹FM⁻¹ V_Sᵀ with all chosen rows in M.
 
         Parameters
         ----------
@@ -270,13 +278,25 @@ class DenseForm:
         Returns
         -------
         tuple of torch.Tensor of shape (m·r, m·r), float64
-            Π and C of `skbait.fisher.backward`.
+            E and D of `skbait.fisher.backward`.
+
+        Notes
+        -----
+        With M₀ = R Rᵀ the precision before any choice and X = R⁻¹ V_Sᵀ, orthonormal columns Q
+        such that (X; I) = (Q₁; Q₂) C give E = (I + XᵀX)⁻¹ = Q₂ Q₂ᵀ and M⁻¹ V_Sᵀ = R⁻ᵀ Q₁ Q₂ᵀ:
+        no difference is formed, and nothing is squared.
         """
-        v = explicit(*self.pool.exact(rows))
-        return (
-            symmetrise(v.T @ (self.base_inverse @ v)),
-            symmetrise(v.T @ (self.base_sandwich @ v)),
-        )
+        self.inverse = self.sandwich = self.u = self.w = None  # the choice is over
+        precision = self._precision()
+        root = cholesky(precision, name="precision of the labelled set")
+        fisher = self._mean_fisher(precision) if self.fisher is None else self.fisher
+        v = explicit(*self.pool.exact(rows))  # (P, m·r)
+        x = torch.linalg.solve_triangular(root, v, upper=False)
+        eye = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
+        q = torch.linalg.qr(torch.cat([x, eye]))[0]
+        q1, q2 = q[: len(x)], q[len(x) :]
+        z = torch.linalg.solve_triangular(root.T, q1, upper=True)
+        return symmetrise(q2 @ q2.T), symmetrise(q2 @ (z.T @ (fisher @ z)) @ q2.T)
 
     def _current(self, rows: list[int], dtype=EXACT):
         """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r), at the present state."""
@@ -297,9 +317,8 @@ class DenseForm:
         else:
             u, w = self.u[:, : self.used], self.w[:, : self.used]
             change = u @ w.T
-            # out of place: the base matrices stay for the backward pass
-            self.inverse = torch.addmm(self.inverse, u, u.T, alpha=-1)
-            self.sandwich = self.sandwich - change - change.T
+            self.inverse.addmm_(u, u.T, alpha=-1)
+            self.sandwich -= change + change.T
         self.used = 0
 
     def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor]:

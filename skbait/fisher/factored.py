@@ -19,7 +19,7 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks
-from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
+from skbait.fisher.linalg import cholesky, inverse, invert_triangle, symmetrise
 from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
@@ -269,8 +269,8 @@ class FactoredForm:
             project(fisher_rows, u, work, exact=True)
         return symmetrise(v.T @ u), symmetrise(c / self.total)
 
-    def gram(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """V_S M₀⁻¹ V_Sᵀ and V_S M₀⁻¹FM₀⁻¹ V_Sᵀ of the chosen rows.
+    def removal(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E = I - V_S M⁻¹ V_Sᵀ and D = V_S M⁻¹FM⁻¹ V_Sᵀ with all chosen rows in M.
 
         Parameters
         ----------
@@ -280,25 +280,33 @@ class FactoredForm:
         Returns
         -------
         tuple of torch.Tensor of shape (m·r, m·r), float64
-            Π and C of `skbait.fisher.backward`.
+            E and D of `skbait.fisher.backward`.
+
+        Notes
+        -----
+        With M₀ the precision before any choice and m₀(s, j) = V_s M₀⁻¹ V_jᵀ, E = (I + m₀(S, S))⁻¹
+        and V_S M⁻¹ V_jᵀ = E m₀(S, j), whose squares are averaged over j.
         """
         self.precision.n = self.n_labeled  # the chosen rows leave M again
         h, a = self.pool.exact(rows)
         reduced = self.precision.reduce(h, a)
-        first = kernel(h, a, h, a) - reduced.T @ reduced
-        second = torch.zeros_like(first)
+        scale = 1.0 / self.precision.regularization
+        before = symmetrise(kernel(h, a, h, a) - reduced.T @ reduced) * scale
+        before.diagonal().add_(1.0)
+        e = inverse(before, name="posterior of the chosen rows")
+        d = torch.zeros_like(e)
 
         def add(fisher_rows: Rows, chunk: slice) -> None:
             hx, ax = fisher_rows.exact(chunk)
             m = kernel(hx, ax, h, a)
             m -= self.precision.reduce(hx, ax).T @ reduced
-            second.addmm_(m.T, m)
+            m = m @ (e * scale)  # E is symmetric
+            d.addmm_(m.T, m)
 
-        width = (len(rows) + self.n_labeled) * self.pool.rank
+        width = (2 * len(rows) + self.n_labeled) * self.pool.rank
         for fisher_rows in self.fisher_rows:
             fisher_rows.for_chunks(partial(add, fisher_rows), 16 * self.pool.rank * width)
-        scale = self.precision.regularization
-        return symmetrise(first / scale), symmetrise(second / (self.total * scale**2))
+        return e, symmetrise(d / self.total)
 
     def _apply_fisher(self, u: torch.Tensor, keep: torch.Tensor):
         """F u and uᵀF u; V_x u of the candidates is written to `keep` on the way."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,9 @@ KAPPA = 0.1
 
 FORMS = ("auto", "dense", "factored")
 WEIGHTINGS = ("posterior", "original")
+
+# Below this fraction of tr(F) a λ is lost in the rounding of M: the two forms begin to differ.
+RESOLVED = 1e-11
 
 # Memory that the dense form may ask for before the factored one is preferred, in bytes.
 DENSE_BYTES = 8 * 2**30
@@ -116,6 +120,11 @@ def select(
         If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization` or
         `fisher_samples` is out of range, or the features hold NaN or infinite numbers.
 
+    Warns
+    -----
+    RuntimeWarning
+        If λ is so small against tr(F) that float64 decides by rounding.
+
     Notes
     -----
     With m = min(oversample·n, N) forward steps, r the rows of a factor and Q = K - 1 (binary: 1):
@@ -141,6 +150,14 @@ def select(
     trace = _mean_trace(sources, norms, drawn, make_factor)
     size = n_parameters(variant, features.shape[1], n_classes)
     lam = _regularization(regularization, trace, size)
+    if lam < RESOLVED * trace:
+        warnings.warn(
+            f"regularization={lam:.3g} is less than {RESOLVED:.0e} of the mean information "
+            f"tr(F) = {trace:.3g}: some choices are decided by the rounding of float64. Choose a "
+            "larger one, or 'auto'.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     # In units in which the mean trace is 1, nothing overflows whatever the scale of the features.
     scale = trace**-0.5 if trace > 0.0 else 1.0
     dtype = working_dtype(features.dtype)
@@ -163,7 +180,7 @@ def select(
     gains = forward.gains.clamp_min(0.0) / weight
     chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
     if n_steps > n:
-        stay = backward.keep(*state.gram(chosen), pool.rank, n)
+        stay = backward.keep(*state.removal(chosen), pool.rank, n)
         chosen = chosen[stay]
     return Selection(chosen, gains, lam, form)
 
