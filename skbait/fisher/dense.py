@@ -17,6 +17,7 @@ import torch
 
 from skbait._backend import EXACT, rows_per_chunk
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
+from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, explicit, project
 
 # F is kept where it takes no more than this; else it is computed again where it is needed.
@@ -103,36 +104,20 @@ class DenseForm:
 
     Parameters
     ----------
-    pool, labeled : Rows
-        Candidates, and the labelled rows (or None).
-    fisher_rows : list of Rows
-        The rows over which F is the mean.
-    regularization : float
-        λ, relative to the weight of a candidate.
-    labeled_weight : float
-        Weight of a labelled row relative to that of a candidate.
-    n_steps : int
-        Number of rows that will be chosen.
+    problem : Problem
+        The rows, and what makes M and F of them.
     """
 
-    def __init__(
-        self,
-        pool: Rows,
-        labeled: Rows | None,
-        fisher_rows: list[Rows],
-        regularization: float,
-        labeled_weight: float,
-        n_steps: int,
-    ):
-        self.pool, self.labeled, self.fisher_rows = pool, labeled, fisher_rows
-        self.regularization, self.labeled_weight = regularization, labeled_weight
+    def __init__(self, problem: Problem):
+        pool = self.pool = problem.pool
+        self.problem = problem
         # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
         self.ahead = 16 if pool.n_columns == 1 else 1
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
         self.inverse, self.sandwich = self._solve()
         size, rank = pool.size, pool.rank
-        capacity = rank * n_steps
+        capacity = rank * problem.n_steps
         if capacity > size // 2:
             capacity = min(capacity, max(64, size // 2))
             capacity -= capacity % rank
@@ -142,19 +127,18 @@ class DenseForm:
 
     def _precision(self) -> torch.Tensor:
         """M₀ = λI + the information of the labelled rows, (P, P)."""
-        size = self.pool.size
+        problem, size = self.problem, self.pool.size
         precision = torch.zeros(size, size, dtype=EXACT, device=self.pool.features.device)
-        if self.labeled is not None:
-            mean_fisher(self.labeled, self.labeled_weight, precision)
-        mirror(precision, self.pool.n_columns).diagonal().add_(self.regularization)
+        if problem.labeled is not None:
+            mean_fisher(problem.labeled, problem.labeled_weight, precision)
+        mirror(precision, self.pool.n_columns).diagonal().add_(problem.regularization)
         return precision
 
     def _mean_fisher(self, out: torch.Tensor) -> torch.Tensor:
         """F, written over `out`."""
-        total = sum(len(rows) for rows in self.fisher_rows)
         out.zero_()
-        for rows in self.fisher_rows:
-            mean_fisher(rows, 1.0 / total, out)
+        for rows in self.problem.fisher_rows:
+            mean_fisher(rows, 1.0 / self.problem.n_fisher, out)
         return mirror(out, self.pool.n_columns)
 
     def _solve(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,6 +20,7 @@ import torch
 
 from skbait._backend import EXACT, for_chunks
 from skbait.fisher.linalg import cholesky, inverse, invert_triangle, symmetrise
+from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
@@ -141,38 +142,22 @@ class FactoredForm:
 
     Parameters
     ----------
-    pool, labeled : Rows
-        Candidates, and the labelled rows (or None).
-    fisher_rows : list of Rows
-        The rows over which F is the mean.
-    regularization : float
-        λ, relative to the weight of a candidate.
-    labeled_weight : float
-        Weight of a labelled row relative to that of a candidate.
-    n_steps : int
-        Number of rows that will be chosen.
+    problem : Problem
+        The rows, and what makes M and F of them.
     """
 
-    def __init__(
-        self,
-        pool: Rows,
-        labeled: Rows | None,
-        fisher_rows: list[Rows],
-        regularization: float,
-        labeled_weight: float,
-        n_steps: int,
-    ):
-        self.pool = pool
-        self.fisher_rows = fisher_rows
-        self.total = sum(len(rows) for rows in fisher_rows)
+    def __init__(self, problem: Problem):
+        pool, labeled = problem.pool, problem.labeled
+        self.pool, self.fisher_rows = pool, problem.fisher_rows
+        self.total = problem.n_fisher
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
             a = torch.empty(0, pool.rank, pool.n_columns, dtype=EXACT, device=device)
         else:
             h, a = labeled.exact(slice(None))
-            a = a * labeled_weight**0.5
-        self.precision = GramPrecision(h, a, regularization, n_steps)
+            a = a * problem.labeled_weight**0.5
+        self.precision = GramPrecision(h, a, problem.regularization, problem.n_steps)
         self.n_labeled = len(h)
         self.ahead = 1
 

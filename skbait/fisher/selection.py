@@ -15,6 +15,7 @@ from skbait.fisher.dense import DenseForm, work_of_dense
 from skbait.fisher.factored import FactoredForm, work_of_factored
 from skbait.fisher.factors import VARIANTS, factor, n_parameters
 from skbait.fisher.forward import Forward
+from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows
 
 KAPPA = 0.1
@@ -171,10 +172,10 @@ def select(
     weight = 1.0 if weighting == "posterior" else n / (n_labeled + n)
     labeled_weight = 1.0 if weighting == "posterior" else 1.0 / n
     n_steps = min(n_pool, int(oversample * n))
+    problem = Problem(pool, labeled, fisher_rows, lam * scale**2 / weight, labeled_weight, n_steps)
     if form == "auto":
-        form = _cheaper_form(pool, n_labeled, sum(len(rows) for rows in fisher_rows), n_steps)
-    make_form = DenseForm if form == "dense" else FactoredForm
-    state = make_form(pool, labeled, fisher_rows, lam * scale**2 / weight, labeled_weight, n_steps)
+        form = _cheaper_form(problem)
+    state = DenseForm(problem) if form == "dense" else FactoredForm(problem)
 
     forward = Forward(state)
     gains = forward.gains.clamp_min(0.0) / weight
@@ -241,11 +242,12 @@ def _regularization(regularization: float | str, trace: float, size: int) -> flo
     return float(regularization)
 
 
-def _cheaper_form(pool: Rows, n_labeled: int, n_fisher: int, n_steps: int) -> str:
+def _cheaper_form(problem: Problem) -> str:
     """Choose the form by estimated work, within `DENSE_BYTES`."""
-    shape = (pool.n_features, pool.n_columns, pool.rank, n_steps)
+    pool, n_fisher = problem.pool, problem.n_fisher
+    shape = (pool.n_features, pool.n_columns, pool.rank, problem.n_steps)
     dense, dense_bytes = work_of_dense(len(pool), n_fisher, *shape)
-    factored, factored_bytes = work_of_factored(len(pool), n_fisher, n_labeled, *shape)
+    factored, factored_bytes = work_of_factored(len(pool), n_fisher, problem.n_labeled, *shape)
     if dense_bytes > max(DENSE_BYTES, factored_bytes):
         return "factored"
     return "dense" if dense <= factored else "factored"
