@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "strategies": BASE | {"utils", "fisher", "numerics", "representation", "laplace"},
     "learner": BASE | {"utils", "representation", "strategies", "laplace"},
     "datasets": BASE | {"utils"},
+    "model_selection": BASE | {"utils", "strategies", "learner"},
+    "plotting": BASE | {"utils", "representation", "strategies", "learner", "model_selection"},
     # public, for those who write strategies; nothing in the package imports it
     "utils.estimator_checks": BASE | {"utils", "representation", "strategies", "learner"},
     "": {"learner", "strategies", "laplace"},  # skbait/__init__.py: the public names
@@ -46,9 +48,9 @@ ONLY = {
 }
 CONFINED = {
     "skorch": {"representation", "utils", "utils.estimator_checks"},
-    "matplotlib": set(),
+    "matplotlib": {"plotting"},
     "rich": set(),
-    "pandas": set(),
+    "pandas": {"model_selection"},
 }
 # Devices and default dtypes are one module's business.
 OWNED_BY_BACKEND = (

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Closed-form updates of a posterior with new labelled rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from skbait._backend import EXACT
+from skbait.laplace.likelihood import response
+from skbait.laplace.posterior import Posterior, inverse
+
+# Logits of new rows (rows, times classes where the covariance is full) that are worked on
+# together: the matrices of one block have this many columns.
+_BLOCK = 128
+
+
+def second_order(posterior: Posterior, features, targets, step: float) -> Posterior:
+    """Update mean and covariance with each row in turn.
+
+    Σ ← Σ - Σ Jᵀ Aᵀ (I + A J Σ Jᵀ Aᵀ)⁻¹ A J Σ, then μ ← μ + step · Σ Jᵀ (y - r).
+    """
+    for chunk in _blocks(len(features), posterior.blocks):
+        posterior = _in_turn(posterior, posterior.rows(features[chunk]), targets[chunk], step)
+    return posterior
+
+
+def first_order(posterior: Posterior, features, targets, step: float) -> Posterior:
+    """Move the mean along the gradient of each row in turn: μ_k ← μ_k + step · (y_k - r_k) h."""
+    mean = posterior.mean.clone()
+    for row, target in zip(posterior.rows(features), targets, strict=True):
+        residual = target - response(mean @ row, posterior.link)
+        mean.addr_(residual, row, alpha=step)
+    return replace(posterior, mean=mean)
+
+
+def _blocks(n_rows, classes):
+    size = max(1, _BLOCK // classes)
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
+
+
+def _in_turn(posterior, rows, targets, step):
+    """One block of `second_order`.
+
+    All that the rows need of Σ is J Σ, their own image. What changes in Σ and μ by any of them
+    is a small matrix times that, so that the rows are gone through in turn on matrices of their
+    own number, and Σ is read once and written once.
+    """
+    n, b, c = len(rows), posterior.blocks, posterior.copies
+    image = images(posterior, rows)  # (n·b, b·P): J Σ
+    logits = rows @ posterior.mean.T  # (n, K)
+    # On the host: many steps with small matrices. Above, what the rows see of Σ, and their
+    # logits; below, the present J Σ and μ in terms of `image`.
+    sigma = torch.cat([project(posterior, rows, image).cpu(), torch.eye(n * b, dtype=EXACT)])
+    move = torch.cat([logits.cpu().reshape(n * b, c), torch.zeros(n * b, c, dtype=EXACT)])
+    targets = targets.cpu()
+    removed, roots = [], []
+    for i in range(n):
+        own = slice(i * b, (i + 1) * b)
+        now = move[own].reshape(1, -1)  # logits of this row (1, K) after the rows before it
+        root = posterior.roots(now)[0]  # (b, b)
+        part = sigma[:, own] @ root.T  # (2·n·b, b)
+        gram = root @ part[own]
+        gram.diagonal().add_(1.0)
+        if b == 1:
+            part = part / gram.sqrt()
+        else:
+            lower = torch.linalg.cholesky_ex(gram).L
+            part = torch.linalg.solve_triangular(lower.T, part, upper=True, left=False)
+        sigma = torch.addmm(sigma, part, part[: n * b].T, alpha=-1)
+        residual = targets[i] - response(now[0], posterior.link)
+        move = torch.addmm(move, sigma[:, own], residual.reshape(b, c), alpha=step)
+        removed.append(part[n * b :])
+        roots.append(root)
+    device = image.device
+    mean = (move[n * b :].T.to(device) @ image).reshape(posterior.mean.shape)
+    moved = replace(posterior, mean=posterior.mean + mean)
+    removed = torch.cat(removed, dim=1).T.to(device) @ image  # (n·b, b·P)
+    return absorb(moved, rows, torch.stack(roots).to(device), removed)
+
+
+def images(posterior, rows):
+    """Return J Σ of rows (n, P): (n·b, b·P), the blocks of a row after each other."""
+    b, p = posterior.blocks, posterior.width
+    image = rows @ posterior.covariance.view(b, p, b * p)  # (b, n, b·P)
+    return image.transpose(0, 1).reshape(-1, b * p)
+
+
+def project(posterior, rows, image):
+    """Return a matrix of b·P columns times Jᵀ: (m, n·b)."""
+    b, p = posterior.blocks, posterior.width
+    return (image.view(-1, b, p) @ rows.T).transpose(1, 2).reshape(len(image), -1)
+
+
+def absorb(posterior, rows, roots, removed=None):
+    """Return the posterior with rows taken into precision and covariance.
+
+    `removed` (m, b·P) is a root of what they take from Σ. Without it, and once as many were taken
+    as Σ has columns, Σ is computed from the precision afresh, so that rounding does not add up.
+    """
+    precision = posterior.added(posterior.precision, rows, roots)
+    downdates = len(precision) if removed is None else posterior.downdates + len(removed)
+    if downdates < len(precision):
+        covariance = torch.addmm(posterior.covariance, removed.T, removed, alpha=-1)
+    else:
+        covariance, downdates = inverse(precision), 0
+    return replace(posterior, precision=precision, covariance=covariance, downdates=downdates)

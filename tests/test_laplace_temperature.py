@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TemperatureClassifier: from few labels on, for any classifier, without changing a decision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from representation_nets import CNN, digits, make_net
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.metrics import log_loss
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skbait import BaitQuery
+from skbait.laplace import LaplaceClassifier, TemperatureClassifier
+from skbait.representation import represent
+
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+TEST = slice(1000, None)
+
+
+def logistic(C=0.1):
+    return LogisticRegression(C=C, max_iter=1000)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@parametrize_with_checks([TemperatureClassifier(), TemperatureClassifier(cv=3, random_state=0)])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("n_labels", [60, 200])
+@pytest.mark.parametrize("C", [0.1, 1e3])
+def test_it_mends_probabilities_and_keeps_decisions(C, n_labels):
+    own = logistic(C).fit(X[:n_labels], Y[:n_labels])
+    model = TemperatureClassifier(logistic(C), random_state=0).fit(X[:n_labels], Y[:n_labels])
+    np.testing.assert_array_equal(model.predict(X[TEST]), own.predict(X[TEST]))
+    before = log_loss(Y[TEST], own.predict_proba(X[TEST]))
+    after = log_loss(Y[TEST], model.predict_proba(X[TEST]))
+    assert after < before - 0.05
+    assert (model.temperature_ < 1) == (C < 1)
+    np.testing.assert_allclose(
+        model.predict_proba(X[TEST]),
+        _softmax(own.decision_function(X[TEST]) / model.temperature_),
+        atol=1e-12,
+    )
+
+
+def _softmax(z):
+    return torch.softmax(torch.as_tensor(z), 1).numpy()
+
+
+def test_with_many_labels_it_agrees_with_scikit_learn():
+    data, y = make_classification(600, n_informative=8, n_classes=3, random_state=0)
+    own = logistic(100.0).fit(data[:200], y[:200])
+    model = TemperatureClassifier(FrozenEstimator(own)).fit(data[200:], y[200:])
+    theirs = CalibratedClassifierCV(FrozenEstimator(own), method="temperature", ensemble=False)
+    theirs.fit(data[200:], y[200:])
+    beta = theirs.calibrated_classifiers_[0].calibrators[0].beta_
+    assert model.temperature_ == pytest.approx(1 / beta, rel=0.02)
+
+
+def test_it_serves_where_scikit_learn_refuses():
+    with pytest.raises(ValueError, match="class"):
+        CalibratedClassifierCV(logistic(), method="temperature").fit(X[:20], Y[:20])
+    assert TemperatureClassifier(logistic()).fit(X[:20], Y[:20]).temperature_ > 0
+    # one row a class: every held-out row is of a class that the others do not have
+    assert TemperatureClassifier(logistic()).fit(X[:10], Y[:10]).temperature_ == pytest.approx(1)
+    assert TemperatureClassifier(logistic()).fit(X[:2], Y[:2]).temperature_ == pytest.approx(1)
+
+
+def test_a_few_rows_that_are_right_do_not_make_it_certain():
+    own = logistic(1.0).fit(X, Y)
+    model = TemperatureClassifier(FrozenEstimator(own)).fit(X[:3], Y[:3])
+    assert 0.2 < model.temperature_ < 1
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RandomForestClassifier(20, random_state=0),
+        SGDClassifier(loss="log_loss", random_state=0),
+        LaplaceClassifier(logistic()),
+    ],
+)
+def test_any_classifier_with_probabilities(estimator):
+    model = TemperatureClassifier(estimator, random_state=0).fit(X[:100], Y[:100])
+    p = model.predict_proba(X[TEST])
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(1), 1)
+    before = model.estimator_.predict_proba(X[TEST])
+    assert log_loss(Y[TEST], p) < log_loss(Y[TEST], before)
+
+
+def test_networks_with_named_labels_and_the_same_seed():
+    images, numbers = digits()
+    names = np.array([f"digit {k}" for k in numbers])
+    found = [
+        TemperatureClassifier(make_net(CNN, max_epochs=1), cv=2, random_state=0).fit(
+            images[:60], names[:60]
+        )
+        for _ in range(2)
+    ]
+    assert found[0].temperature_ == found[1].temperature_
+    assert found[0].classes_.tolist() == [f"digit {k}" for k in range(10)]
+
+
+def test_bad_input_leaves_it_as_it_was():
+    model = TemperatureClassifier(logistic()).fit(X[:50], Y[:50])
+    before = dict(vars(model))
+    for rows, labels in ((X[:5] * np.nan, Y[:5]), (X[:5], Y[:4]), (X[:5], [0.5] * 5)):
+        with pytest.raises(ValueError, match=r"NaN|inconsistent|Unknown label"):
+            model.fit(rows, labels)
+        assert vars(model) == before
+
+
+def test_represent_scales_the_head():
+    model = TemperatureClassifier(logistic(), random_state=0).fit(X[:100], Y[:100])
+    seen = represent(model, X[TEST])
+    np.testing.assert_allclose(seen.probabilities, model.predict_proba(X[TEST]))
+    np.testing.assert_allclose(seen.head.probabilities(seen.features), seen.probabilities)
+    query = BaitQuery(FrozenEstimator(model)).fit(X[:100], Y[:100])
+    assert len(query.query(X[TEST], 4)) == 4
+    model.set_params(estimator=SGDClassifier(loss="log_loss", random_state=0)).fit(X, Y)
+    assert represent(model, X).head is None
