@@ -18,6 +18,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skbait._history import Round
 from skbait._oracle import join
+from skbait.laplace import LaplaceClassifier
 from skbait.utils.data import concatenate_rows, num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import find_nets
@@ -146,6 +147,8 @@ class Memory:
         Where all randomness comes from.
     rounds : tuple of Round
         What happened, oldest first.
+    n_trained : int
+        With how many of the labels the model was trained; it took in the others by updates.
     """
 
     X: Any
@@ -155,6 +158,7 @@ class Memory:
     positions: np.ndarray
     seeds: Seeds
     rounds: tuple = ()
+    n_trained: int = 0
 
     def extended(self, X, y, fit_params, query_params):
         """Return the memory with rows added, or say what does not fit together."""
@@ -208,8 +212,49 @@ def followed(estimator, task, learner):
         yield _AlreadyCloned(fresh)
 
 
-def fit_round(estimator, memory, *, held_out, chosen, query_time):
-    """Fit a clone on everything labelled, and score it.
+def is_update_due(update, refit_every, memory):
+    """Tell whether new labels are taken in by an update of the model, not by a training.
+
+    Parameters
+    ----------
+    update, refit_every
+        Parameters of `ActiveLearner`.
+    memory : Memory
+        What is labelled, the new rows included.
+
+    Returns
+    -------
+    bool
+        Whether fewer than `refit_every` labels have come since the model was trained.
+    """
+    if update == "refit" or not memory.n_trained:
+        return False
+    return refit_every is None or len(memory.y) - memory.n_trained < refit_every
+
+
+def updated(model, memory, n_known):
+    """Return a copy of a model that has taken in the labels it does not know.
+
+    Parameters
+    ----------
+    model : LaplaceClassifier
+        The model of the last round; it stays as it is.
+    memory : Memory
+        What is labelled.
+    n_known : int
+        How many of the labels the model knows.
+
+    Returns
+    -------
+    LaplaceClassifier
+        The updated copy; both share what is below the last layer.
+    """
+    new = np.arange(n_known, len(memory.y))
+    return copy(model).partial_fit(take_rows(memory.X, new), memory.y[new])
+
+
+def fit_round(estimator, memory, *, held_out, chosen, query_time, update=None):
+    """Fit a clone on everything labelled, or update the last model, and score it.
 
     Parameters
     ----------
@@ -223,6 +268,8 @@ def fit_round(estimator, memory, *, held_out, chosen, query_time):
         The rows that are new in this round.
     query_time : float
         Seconds that choosing them took.
+    update : callable or None, default=None
+        What gives the model instead of a fit.
 
     Returns
     -------
@@ -233,13 +280,19 @@ def fit_round(estimator, memory, *, held_out, chosen, query_time):
     """
     seed = memory.seeds.draw("fit", len(memory.rounds))
     started = time.perf_counter()
-    model = fit_clone(
-        estimator,
-        memory.X,
-        memory.y,
-        random_state=seed if memory.seeds.overrides else None,
-        **memory.fit_params.params,
-    )
+    if update is not None:
+        model = update()
+    else:
+        model = fit_clone(
+            estimator,
+            memory.X,
+            memory.y,
+            random_state=seed if memory.seeds.overrides else None,
+            **memory.fit_params.params,
+        )
+        if isinstance(model, LaplaceClassifier):
+            model.remember_features()
+        memory = replace(memory, n_trained=len(memory.y))
     fit_time = time.perf_counter() - started
     entry = Round(len(memory.y), chosen, query_time, fit_time, held_out.scores(model))
     return model, replace(memory, rounds=(*memory.rounds, entry))

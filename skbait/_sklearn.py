@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 
 __all__ = [
     "BaseSearchCV",
@@ -27,6 +28,7 @@ __all__ = [
     "LinearClassifierMixin",
     "RealNotInt",
     "StrOptions",
+    "VisualBlock",
     "fit_context",
     "safe_indexing",
     "set_random_states",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -20,12 +21,15 @@ from skbait._cycle import (
     choose,
     fit_round,
     followed,
+    is_update_due,
     start,
+    updated,
 )
 from skbait._delegation import COLUMNS, DelegationMixin, check_columns, columns_of
 from skbait._history import HeldOut, as_table
 from skbait._oracle import Oracle
-from skbait._sklearn import HasMethods, Interval, RealNotInt, fit_context
+from skbait._sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
+from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
     can_represent,
     probabilities_adapter,
@@ -70,7 +74,8 @@ class ActiveLearner(
     from few rows, asks for `batch_size` more a round, and never looks at more than `budget`
     labels. So a grid search or a cross-validation of the learner is one of the whole cycle.
 
-    After each batch of labels a fresh clone of the estimator is fitted on everything labelled.
+    After each batch of labels a fresh clone of the estimator is fitted on everything labelled,
+    or, with ``update="laplace"``, the last layer of the present model is updated in closed form.
 
     Parameters
     ----------
@@ -93,6 +98,14 @@ class ActiveLearner(
         from every row that has a label, and chooses none.
     batch_size : int, default=50
         Number of rows chosen in a round. The last batch is smaller where the budget ends.
+    update : {"refit", "laplace"}, default="refit"
+        What follows new labels. "refit" trains a fresh clone on everything labelled. "laplace"
+        puts the estimator into a `LaplaceClassifier` (one that is given is used as it is) and
+        updates the posterior of its last layer, in milliseconds. The features of the model then
+        stay what they are between two trainings, and are computed once for each row of a pool.
+    refit_every : int or None, default=None
+        With ``update="laplace"``: train afresh as soon as this many labels have come since the
+        last training. None: never.
     scoring : str, callable, list, tuple or dict, default=None
         How to score held-out rows, as in `sklearn.model_selection.cross_validate`; None: the
         `score` of the estimator. A single scorer is also used by the `score` method.
@@ -181,6 +194,8 @@ class ActiveLearner(
         ],
         "budget": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "update": [StrOptions({"refit", "laplace"})],
+        "refit_every": [Interval(Integral, 1, None, closed="left"), None],
         "scoring": [str, callable, list, tuple, dict, None],
         "random_state": ["random_state"],
     }
@@ -193,6 +208,8 @@ class ActiveLearner(
         initial=10,
         budget=None,
         batch_size=50,
+        update="refit",
+        refit_every=None,
         scoring=None,
         random_state=None,
     ):
@@ -201,6 +218,8 @@ class ActiveLearner(
         self.initial = initial
         self.budget = budget
         self.batch_size = batch_size
+        self.update = update
+        self.refit_every = refit_every
         self.scoring = scoring
         self.random_state = random_state
 
@@ -248,7 +267,7 @@ class ActiveLearner(
         context.call_on_fit_task_begin(
             estimator=self, X=lambda: take_rows(X, oracle.asked), y=lambda: oracle.labels
         )
-        model, memory, chosen, query_time = None, None, oracle.asked, np.nan
+        model, memory, chosen, query_time, n_known = None, None, oracle.asked, np.nan, 0
         for _ in range(n_rounds):
             task = context.subcontext(task_name="round")
             with followed(self._get_estimator(), task, self) as estimator:
@@ -266,11 +285,18 @@ class ActiveLearner(
                     oracle.asked,
                     seeds,
                     () if memory is None else memory.rounds,
+                    0 if memory is None else memory.n_trained,
                 )
                 self._check_values(memory.X)
                 model, memory = fit_round(
-                    estimator, memory, held_out=held_out, chosen=chosen, query_time=query_time
+                    estimator,
+                    memory,
+                    held_out=held_out,
+                    chosen=chosen,
+                    query_time=query_time,
+                    update=self._update_of(model, memory, n_known),
                 )
+                n_known = len(memory.y)
             state = columns | fitted_state(model, memory)
             if self._end_task(task, memory, state):
                 break
@@ -312,6 +338,7 @@ class ActiveLearner(
         routed = self._route("fit", fit_params)
         held_out = self._held_out(X_val, y_val, routed.scorer)
         memory = self._memory
+        n_known = len(memory.y)
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
         to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
         memory = memory.extended(
@@ -324,7 +351,12 @@ class ActiveLearner(
         task = context.subcontext(task_name="round")
         with followed(self._get_estimator(), task, self) as estimator:
             model, memory = fit_round(
-                estimator, memory, held_out=held_out, chosen=None, query_time=np.nan
+                estimator,
+                memory,
+                held_out=held_out,
+                chosen=None,
+                query_time=np.nan,
+                update=self._update_of(self.estimator_, memory, n_known),
             )
         state = columns | fitted_state(model, memory)
         self._end_task(task, memory, state)
@@ -375,7 +407,21 @@ class ActiveLearner(
         return hasattr(self, "estimator_")
 
     def _get_estimator(self):
-        return LogisticRegression() if self.estimator is None else self.estimator
+        estimator = LogisticRegression() if self.estimator is None else self.estimator
+        if self.update == "laplace" and not isinstance(estimator, LaplaceClassifier):
+            return LaplaceClassifier(estimator)
+        return estimator
+
+    def _update_of(self, model, memory, n_known):
+        """Return what updates a model by the labels it does not know; None: train afresh."""
+        if self.update == "laplace" and memory.fit_params.by_row:
+            raise ValueError(
+                f"update='laplace' cannot weigh rows, but {min(memory.fit_params.by_row)} was "
+                "given with an entry for each: leave it out, or use update='refit'."
+            )
+        if not is_update_due(self.update, self.refit_every, memory):
+            return None
+        return partial(updated, model, memory, n_known)
 
     def _get_strategy(self):
         return BaitQuery() if self.query_strategy is None else self.query_strategy

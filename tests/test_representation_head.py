@@ -102,6 +102,9 @@ def test_a_missing_head_is_named_before_or_after_the_fit(rows):
     huber = HeadQuery(SGDClassifier(loss="modified_huber", random_state=0)).fit(X, y)
     with pytest.raises(TypeError, match=r"linear head.*SGDClassifier"):
         huber.query(X, 2)
+    frozen = HeadQuery(FrozenEstimator(huber.estimator_)).fit(X, y)
+    with pytest.raises(TypeError, match=r"linear head.*SGDClassifier"):
+        frozen.query(X, 2)
     assert HeadQuery().fit(X, y).query(X, 2).tolist() == [0, 1]
 
 

@@ -41,13 +41,15 @@ def check_model(model, needs, *, owner):
         )
     name = type(model.estimator if isinstance(model, FrozenEstimator) else model).__name__
     if "features" in needs and not can_represent(model):
+        instead = "use a strategy that needs probabilities only, such as MarginQuery"
+        if needs == {"features"}:
+            instead = "leave estimator=None where the rows of X are features themselves"
         raise TypeError(
             f"{owner} needs last-layer features and probabilities, and skbait does not know how "
             f"to take them from {name}. Use a classifier with a linear last layer and "
             "predict_proba (LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a "
             "skorch net), register a function for yours with "
-            f"skbait.representation.represent.register({name}), or use a strategy that needs "
-            "probabilities only, such as MarginQuery."
+            f"skbait.representation.represent.register({name}), or {instead}."
         )
     if "head" in needs and not can_give_head(model):
         raise TypeError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.frozen import FrozenEstimator
 
 from skbait._backend import resolve_device
 from skbait.representation import (
@@ -121,9 +122,11 @@ class Seen:
     def head(self) -> Head:
         head = self.pool.head
         if head is None:
+            model = self.estimator
+            model = model.estimator if isinstance(model, FrozenEstimator) else model
             raise TypeError(
                 "the strategy needs a linear head, and the probabilities of "
-                f"{type(self.estimator).__name__} do not come from one applied to its features: "
+                f"{type(model).__name__} do not come from one applied to its features: "
                 "use the classifier without what comes after its last layer (a calibration, a "
                 "temperature), or register an adapter that gives a Head."
             )
@@ -156,6 +159,7 @@ class Seen:
         found, classes = self._run(
             lambda: probabilities(self.estimator, self.X_pool, device=self.options["device"]),
             self.X_pool,
+            "X_pool",
         )
         _check_output(found, "probabilities", "X_pool", self.estimator)
         return found, classes
@@ -165,7 +169,7 @@ class Seen:
             features = rows_as_features(X, resolve_device(self.options["device"]))
             return Representation(features, None, None, self.known_classes)
         self._need_estimator()
-        seen = self._run(lambda: represent(self.estimator, X, **self.options), X)
+        seen = self._run(lambda: represent(self.estimator, X, **self.options), X, name)
         for output in ("features", "probabilities"):
             _check_output(getattr(seen, output), output, name, self.estimator)
         return seen
@@ -177,7 +181,7 @@ class Seen:
                 "name them in its class attribute _needs."
             )
 
-    def _run(self, work, X):
+    def _run(self, work, X, name):
         """Call `work`; where it fails on rows of another shape than those of fit, say so."""
         try:
             return work()
@@ -186,7 +190,7 @@ class Seen:
             if given == fitted or len(self.y_labeled) == 0:
                 raise
             raise ValueError(
-                f"X_pool has rows of shape {given}, but the rows of X in fit had shape {fitted}, "
+                f"{name} has rows of shape {given}, but the rows of X in fit had shape {fitted}, "
                 f"and {type(self.estimator).__name__} cannot take both: {error}"
             ) from error
 

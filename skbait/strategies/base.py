@@ -208,8 +208,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         n : int, default=1
             How many rows to choose.
         candidates : array-like of int or mask of shape (n_pool,), default=None
-            Choose among these positions of X_pool only; None: among all. It saves a copy of the
-            rows that are left after some have been labelled.
+            Choose among these positions of X_pool only, as from a pool of these rows in this
+            order; None: among all. It saves a copy of the rows that are left after some have
+            been labelled.
         return_utilities : bool, default=False
             Whether to return each candidate's own score as well.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from skbait.numerics.ranking import largest
 from skbait.strategies.base import BaseQuery
 
 __all__ = ["MarginQuery"]
@@ -76,4 +77,4 @@ class MarginQuery(BaseQuery):
         p = view.pool_probabilities.to(torch.float64)  # (N, K)
         best = torch.topk(p, 2, dim=1).values  # (N, 2)
         utilities = 1 - (best[:, 0] - best[:, 1])  # (N,)
-        return torch.argsort(utilities, descending=True, stable=True)[:n], utilities
+        return largest(utilities, n), utilities

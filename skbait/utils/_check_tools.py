@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from unittest import SkipTest
 
 import numpy as np
@@ -63,9 +64,36 @@ def with_model(strategy, model):
 def seeded(strategy, random_state=0):
     """Return a clone with a seed, and without a sub-pool, where it has these parameters."""
     strategy = clone(strategy)
+    if "pool labels" in getattr(strategy, "_needs", ()) and not isinstance(strategy, Informed):
+        strategy.__class__ = informed(type(strategy))
     params = {"random_state": random_state, "subset_size": None}
     known = strategy.get_params(deep=False)
     return strategy.set_params(**{k: v for k, v in params.items() if k in known})
+
+
+class Informed:
+    """Put before an oracle: gives it labels of every pool, which the checks do not pass.
+
+    They are the predictions of its model, so that they go with the rows wherever these stand.
+    """
+
+    def query(self, X_pool, n=1, **params):
+        if hasattr(self, "estimator_"):
+            try:
+                y_pool = self.estimator_.predict(X_pool)
+            except Exception:  # a pool that will be refused, whatever its labels
+                y_pool = np.repeat(self.y_labeled_[:1], 0 if X_pool is None else len(X_pool))
+            known = {"y_pool": y_pool, "X_val": self.X_labeled_, "y_val": self.y_labeled_}
+            params = {**known, **params}
+        return super().query(X_pool, n, **params)
+
+
+@cache
+def informed(cls):
+    """Return a subclass of an oracle that knows labels of every pool."""
+    name = f"Informed{cls.__name__}"
+    globals()[name] = type(name, (Informed, cls), {"__module__": __name__})  # to be pickled
+    return globals()[name]
 
 
 def skip_random(strategy):
