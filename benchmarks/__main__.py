@@ -4,5 +4,10 @@
 import subprocess
 import sys
 
-for module in ("benchmarks.bait", "benchmarks.network"):
+for module in (
+    "benchmarks.bait",
+    "benchmarks.network",
+    "benchmarks.strategies",
+    "benchmarks.laplace",
+):
     subprocess.run([sys.executable, "-m", module], check=True)
