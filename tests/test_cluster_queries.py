@@ -81,6 +81,16 @@ def test_k_means_gives_no_warning(rows, n_clusters, large):
         assert len(np.unique(labels[(rows == row).all(axis=1)])) == 1
 
 
+@pytest.mark.parametrize("gap", [0.0, 1e-9, 1.5e-8, 1e-6])
+def test_k_means_of_near_duplicates_gives_no_warning(gap, rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(10):
+            rows = rng.normal(size=(8, 3))
+            labels, _ = k_means(np.vstack([rows, rows + gap]), 16, seed=0)
+            assert len(np.unique(labels)) >= 8
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_k_means_whatever_the_threads(large, monkeypatch):
     """On a grid, where many rows are equally far from several centres."""

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "learner": BASE | {"utils", "representation", "strategies", "laplace"},
     "datasets": BASE | {"utils"},
     "model_selection": BASE | {"utils", "strategies", "learner"},
-    "plotting": BASE | {"utils", "representation", "strategies", "learner", "model_selection"},
+    "plotting": BASE | {"utils", "representation", "model_selection"},
     # public, for those who write strategies; nothing in the package imports it
     "utils.estimator_checks": BASE | {"utils", "representation", "strategies", "learner"},
     "": {"learner", "strategies", "laplace"},  # skbait/__init__.py: the public names

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From a table of results to curves, and from curves to the numbers that stand for runs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.integrate import trapezoid
+
+from skbait.model_selection.tables import RUN, as_columns
+
+
+def curves_of(results, score):
+    """Return {(dataset, strategy): {seed: (n_labels, scores)}}, in order of appearance."""
+    columns = as_columns(results)
+    missing = [name for name in (*RUN, "n_labels", score) if name not in columns]
+    if missing:
+        raise ValueError(
+            f"results has no column {missing[0]!r}; it has {', '.join(map(str, columns))}. The "
+            "column of the scores is named by score=."
+        )
+    points = {}
+    for i in range(len(columns["seed"])):
+        dataset, strategy, seed = (columns[name][i] for name in RUN)
+        value = columns[score][i]
+        if np.isnan(value):
+            error = columns["error"][i] if "error" in columns else ""
+            raise ValueError(
+                f"strategy {strategy!r} has no {score} on data set {dataset!r} with seed {seed} "
+                f"({error or 'the score is NaN'}). Have the run made again, or leave it out "
+                'knowingly: results[results["error"] == ""] for failed runs.'
+            )
+        run = points.setdefault((dataset, strategy), {}).setdefault(seed, {})
+        at = int(columns["n_labels"][i])
+        if at in run:
+            raise ValueError(
+                f"results holds strategy {strategy!r} on data set {dataset!r} with seed {seed} "
+                f"twice at {at} labels: keep one of the runs, or give them different names."
+            )
+        run[at] = float(value)
+    if not points:
+        raise ValueError("results holds no run.")
+    return {
+        key: {
+            seed: (np.array(sorted(run)), np.array([run[at] for at in sorted(run)]))
+            for seed, run in runs.items()
+        }
+        for key, runs in points.items()
+    }
+
+
+def area(n_labels, scores):
+    """Return the mean of a curve over the label axis."""
+    width = n_labels[-1] - n_labels[0]
+    return trapezoid(scores, n_labels) / width if width else scores[0]
+
+
+def on_common_labels(runs):
+    """Return the numbers of labels within all curves, and the scores of all seeds at them.
+
+    The scores have shape (n_seeds, n_numbers); between two points a curve is a straight line.
+    """
+    first = max(n_labels[0] for n_labels, _ in runs.values())
+    last = min(n_labels[-1] for n_labels, _ in runs.values())
+    at = np.unique(np.concatenate([n_labels for n_labels, _ in runs.values()]))
+    at = at[(at >= first) & (at <= last)]
+    if not len(at):
+        raise ValueError(
+            f"a mean over seeds needs curves that overlap, but one ends at {last} labels and "
+            f"another begins at {first}: keep runs of different budgets in different tables."
+        )
+    return at, np.array([np.interp(at, *curve) for curve in runs.values()])
+
+
+def values_of(results, metric, score):
+    """Return {(dataset, strategy): {seed: the number that stands for the run}}."""
+    if metric not in ("area", "final"):
+        raise ValueError(f"metric={metric!r} has to be 'area' or 'final'.")
+    values, spans = {}, {}
+    for (dataset, strategy), runs in curves_of(results, score).items():
+        values[dataset, strategy] = {}
+        for seed, (n_labels, scores) in runs.items():
+            span = f"{n_labels[0]} to {n_labels[-1]}"
+            other = spans.setdefault((dataset, seed), span)
+            if other != span:
+                raise ValueError(
+                    f"strategy {strategy!r} has {span} labels on data set {dataset!r} with seed "
+                    f"{seed}, and another strategy {other}: compare runs of one budget."
+                )
+            value = area(n_labels, scores) if metric == "area" else scores[-1]
+            values[dataset, strategy][seed] = value
+    return values
+
+
+def differences_to(results, baseline, metric, score):
+    """Yield (dataset, strategy, differences to the baseline by seed), other strategies only."""
+    values = values_of(results, metric, score)
+    for dataset, strategy in values:
+        check_baseline(values, dataset, baseline)
+        if strategy == baseline:
+            continue
+        differences = differences_of(values, dataset, strategy, baseline)
+        if not len(differences):
+            raise ValueError(
+                f"strategies {strategy!r} and baseline={baseline!r} have no seed in common on "
+                f"data set {dataset!r}: run both with the same seeds."
+            )
+        yield dataset, strategy, differences
+
+
+def check_baseline(values, dataset, baseline):
+    """Raise where the baseline has no run on a data set."""
+    if (dataset, baseline) not in values:
+        names = ", ".join(repr(strategy) for each, strategy in values if each == dataset)
+        raise ValueError(
+            f"baseline={baseline!r} has no run on data set {dataset!r}; there are {names}."
+        )
+
+
+def differences_of(values, dataset, strategy, other):
+    """Return strategy less other for each seed that both have, clear of rounding."""
+    one, two = (values.get((dataset, name), {}) for name in (strategy, other))
+    differences = np.array([one[seed] - two[seed] for seed in one if seed in two])
+    return np.where(np.abs(differences) < 1e-12, 0.0, differences)
+
+
+def standard_error(values):
+    """Return the standard error of the mean; NaN for a single value."""
+    return np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+
+
+def first_reached(n_labels, scores, target):
+    """Return the number of labels at which a curve first reaches a score; NaN: never."""
+    reached = np.flatnonzero(scores >= target - 1e-12)
+    if not len(reached):
+        return np.nan
+    i = reached[0]
+    if i == 0:
+        return float(n_labels[0])
+    return float(np.interp(target, scores[i - 1 : i + 1], n_labels[i - 1 : i + 1]))

@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Scores by number of labels, a line a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from skbait.model_selection import mean_curves
+from skbait.model_selection.tables import as_columns
+from skbait.plotting.axes import axes_for
+
+__all__ = ["AcquisitionCurveDisplay"]
+
+# After so many lines the colours begin again, with the next of the line styles.
+_N_COLORS = 10
+_LINE_STYLES = ("-", "--", ":", "-.")
+
+
+class AcquisitionCurveDisplay:
+    """Acquisition curves: what a model scores by the number of labels it has learned from.
+
+    Make one by `from_results` or `from_learner`. Each curve is the mean over seeds; a band shows
+    its standard error.
+
+    Parameters
+    ----------
+    n_labels : list of ndarray of shape (n_points,)
+        Numbers of labels, an array a curve.
+    scores : list of ndarray of shape (n_points,)
+        The scores, means where there are several seeds.
+    standard_errors : list of ndarray of shape (n_points,)
+        Their standard errors; NaN where there is a single seed.
+    names : list of str
+        Names of the curves.
+    score_name : str, default="Score"
+        Name of the scores.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes with the curves.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+    lines_ : list of matplotlib Line2D
+        The curves.
+    fill_between_ : list of (matplotlib FillBetweenPolyCollection or None), or None
+        The bands; None for curves without standard errors, or where bands are not wanted.
+    errorbar_ : list of (matplotlib ErrorbarContainer or None), or None
+        The bars, likewise.
+
+    See Also
+    --------
+    skbait.model_selection.compare_strategies : Makes the results.
+    WinMatrixDisplay : Which strategy beats which.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skbait import ActiveLearner, BaitQuery, RandomQuery
+    >>> from skbait.plotting import AcquisitionCurveDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> learners = {
+    ...     name: ActiveLearner(query_strategy=query, budget=50, batch_size=20, random_state=0)
+    ...     .fit(X[:900] / 16, y[:900], X_val=X[900:] / 16, y_val=y[900:])
+    ...     for name, query in {"BAIT": BaitQuery(), "random": RandomQuery()}.items()
+    ... }
+    >>> display = AcquisitionCurveDisplay.from_learner(learners, score_name="Accuracy")
+    >>> [line.get_label() for line in display.lines_]
+    ['BAIT', 'random']
+    """
+
+    def __init__(self, *, n_labels, scores, standard_errors, names, score_name="Score"):
+        self.n_labels = n_labels
+        self.scores = scores
+        self.standard_errors = standard_errors
+        self.names = names
+        self.score_name = score_name
+
+    @classmethod
+    def from_results(
+        cls,
+        results,
+        *,
+        dataset=None,
+        strategies=None,
+        score="score",
+        ax=None,
+        score_name=None,
+        error_style="fill_between",
+        curve_kwargs=None,
+        fill_between_kw=None,
+        errorbar_kw=None,
+    ):
+        """Draw the results of a comparison of strategies.
+
+        Parameters
+        ----------
+        results : pandas.DataFrame or dict of str to array-like
+            Table of :func:`~skbait.model_selection.compare_strategies`.
+        dataset : str, default=None
+            Which data set; None where there is one only.
+        strategies : list of str, default=None
+            Which strategies, in this order; None: all.
+        score : str, default="score"
+            Column of the scores.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: on a new figure.
+        score_name : str, default=None
+            Name of the scores; None: that of the column.
+        error_style : {"fill_between", "errorbar"} or None, default="fill_between"
+            How standard errors are shown; None: not at all.
+        curve_kwargs : dict or dict of str to dict, default=None
+            Arguments of matplotlib's `plot`, for all curves or by the names of curves.
+        fill_between_kw : dict, default=None
+            Arguments of matplotlib's `fill_between`.
+        errorbar_kw : dict, default=None
+            Arguments of matplotlib's `errorbar`.
+
+        Returns
+        -------
+        AcquisitionCurveDisplay
+            The display, drawn.
+        """
+        columns = as_columns(results)
+        datasets = list(dict.fromkeys(columns.get("dataset", ())))
+        if dataset is None and len(datasets) > 1:
+            raise ValueError(
+                f"results holds {len(datasets)} data sets: draw one of them, by dataset="
+                f"{datasets[0]!r} or another of {', '.join(map(repr, datasets[1:]))}."
+            )
+        if dataset is not None and dataset not in datasets:
+            raise ValueError(
+                f"dataset={dataset!r} is not in the results; there are "
+                f"{', '.join(map(repr, datasets))}."
+            )
+        if dataset is not None:
+            columns = {n: v[columns["dataset"] == dataset] for n, v in columns.items()}
+        means = as_columns(mean_curves(columns, score=score))
+        known = list(dict.fromkeys(means["strategy"]))
+        names = known if strategies is None else list(strategies)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"strategies holds {unknown[0]!r}, which has no results; there are "
+                f"{', '.join(map(repr, known))}."
+            )
+        rows = [means["strategy"] == name for name in names]
+        display = cls(
+            n_labels=[means["n_labels"][each] for each in rows],
+            scores=[means["mean"][each] for each in rows],
+            standard_errors=[means["standard_error"][each] for each in rows],
+            names=names,
+            score_name=_readable(score) if score_name is None else score_name,
+        )
+        return display.plot(
+            ax,
+            error_style=error_style,
+            curve_kwargs=curve_kwargs,
+            fill_between_kw=fill_between_kw,
+            errorbar_kw=errorbar_kw,
+        )
+
+    @classmethod
+    def from_learner(
+        cls,
+        learner,
+        *,
+        score="score",
+        ax=None,
+        score_name=None,
+        error_style="fill_between",
+        curve_kwargs=None,
+        fill_between_kw=None,
+        errorbar_kw=None,
+    ):
+        """Draw the histories of learners.
+
+        Parameters
+        ----------
+        learner : ActiveLearner, list of ActiveLearner, or dict of str to one of these
+            Fitted learners with scores in their `history_`. The keys of a dict name the curves.
+            A list in a dict holds learners of several seeds, whose mean is drawn; a list by
+            itself a curve each, named by its query strategy.
+        score : str, default="score"
+            Column of the scores in `history_`.
+        ax : matplotlib Axes, default=None
+            Where to draw; None: on a new figure.
+        score_name : str, default=None
+            Name of the scores; None: that of the column.
+        error_style : {"fill_between", "errorbar"} or None, default="fill_between"
+            How standard errors are shown; None: not at all.
+        curve_kwargs : dict or dict of str to dict, default=None
+            Arguments of matplotlib's `plot`, for all curves or by the names of curves.
+        fill_between_kw : dict, default=None
+            Arguments of matplotlib's `fill_between`.
+        errorbar_kw : dict, default=None
+            Arguments of matplotlib's `errorbar`.
+
+        Returns
+        -------
+        AcquisitionCurveDisplay
+            The display, drawn.
+        """
+        table = {name: [] for name in ("dataset", "strategy", "seed", "n_labels", score)}
+        for name, learners in _named_learners(learner).items():
+            for seed, each in enumerate(learners):
+                history = each.history_
+                if score not in history:
+                    there = [column for column in history if column.startswith("score")]
+                    raise ValueError(
+                        f"score={score!r} is not in the history of the learner {name!r}; "
+                        + (
+                            f"there are {', '.join(there)}."
+                            if there
+                            else "give its fit (or teach) X_val and y_val, to score its rounds."
+                        )
+                    )
+                scored = ~np.isnan(history[score])
+                table["n_labels"] += history["n_labels"][scored].tolist()
+                table[score] += history[score][scored].tolist()
+                table["strategy"] += [name] * int(scored.sum())
+                table["seed"] += [seed] * int(scored.sum())
+        table["dataset"] = [""] * len(table["seed"])
+        return cls.from_results(
+            table,
+            score=score,
+            ax=ax,
+            score_name=score_name,
+            error_style=error_style,
+            curve_kwargs=curve_kwargs,
+            fill_between_kw=fill_between_kw,
+            errorbar_kw=errorbar_kw,
+        )
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        score_name=None,
+        error_style="fill_between",
+        curve_kwargs=None,
+        fill_between_kw=None,
+        errorbar_kw=None,
+    ):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None: on a new figure.
+        score_name : str, default=None
+            Name of the scores; None: that of the display.
+        error_style : {"fill_between", "errorbar"} or None, default="fill_between"
+            How standard errors are shown; None: not at all.
+        curve_kwargs : dict or dict of str to dict, default=None
+            Arguments of matplotlib's `plot`, for all curves or by the names of curves.
+        fill_between_kw : dict, default=None
+            Arguments of matplotlib's `fill_between`.
+        errorbar_kw : dict, default=None
+            Arguments of matplotlib's `errorbar`.
+
+        Returns
+        -------
+        AcquisitionCurveDisplay
+            The display.
+        """
+        if error_style not in ("fill_between", "errorbar", None):
+            raise ValueError(
+                f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
+            )
+        ax = axes_for(ax, self)
+        self.lines_ = []
+        self.fill_between_ = [] if error_style == "fill_between" else None
+        self.errorbar_ = [] if error_style == "errorbar" else None
+        for i, name in enumerate(self.names):
+            at, scores, errors = self.n_labels[i], self.scores[i], self.standard_errors[i]
+            style = {
+                "color": f"C{i % _N_COLORS}",
+                "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
+                "label": name,
+            }
+            style |= _kwargs_of(name, curve_kwargs, self.names)
+            if len(at) == 1:
+                style.setdefault("marker", "o")  # a line of one point cannot be seen
+            line = ax.plot(at, scores, **style)[0]
+            self.lines_.append(line)
+            drawn = None
+            known = not np.isnan(errors).all()
+            common = {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
+            if error_style == "fill_between":
+                if known:
+                    common |= {"alpha": 0.2, "linewidth": 0} | (fill_between_kw or {})
+                    drawn = ax.fill_between(at, scores - errors, scores + errors, **common)
+                self.fill_between_.append(drawn)
+            elif error_style == "errorbar":
+                if known:
+                    common |= {"fmt": "none", "capsize": 2} | (errorbar_kw or {})
+                    drawn = ax.errorbar(at, scores, errors, **common)
+                self.errorbar_.append(drawn)
+        ax.set_xlabel("Labels")
+        ax.set_ylabel(self.score_name if score_name is None else score_name)
+        ax.legend(ncols=2 if len(self.names) > _N_COLORS else 1, fontsize="small")
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+
+def _named_learners(learner):
+    """Return lists of learners by the name of their curve."""
+    if isinstance(learner, Mapping):
+        named = {
+            str(name): list(each) if isinstance(each, (list, tuple)) else [each]
+            for name, each in learner.items()
+        }
+    else:
+        learners = list(learner) if isinstance(learner, (list, tuple)) else [learner]
+        names = [" ".join(repr(_strategy_of(each)).split()) for each in learners]
+        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise ValueError(
+                f"learner holds two learners with {twice[0]}: name them by a dict, such as "
+                '{"first": ..., "second": ...}; {"name": [..., ...]} draws the mean of several.'
+            )
+        named = {name: [each] for name, each in zip(names, learners, strict=True)}
+    if not named or not all(named.values()):
+        raise ValueError(f"learner={learner!r} holds no learner to draw.")
+    for name, learners in named.items():
+        for each in learners:
+            if not hasattr(each, "history_"):
+                raise ValueError(
+                    f"the learner {name!r} is a {type(each).__name__} without a history_: pass a "
+                    "fitted ActiveLearner."
+                )
+    return named
+
+
+def _strategy_of(learner):
+    strategy = getattr(learner, "query_strategy", learner)
+    return "BaitQuery()" if strategy is None else strategy
+
+
+def _kwargs_of(name, curve_kwargs, names):
+    """Return the arguments for a curve: those by its name, or those for all."""
+    if not curve_kwargs:
+        return {}
+    if all(isinstance(value, Mapping) for value in curve_kwargs.values()):
+        unknown = [key for key in curve_kwargs if key not in names]
+        if unknown:
+            raise ValueError(
+                f"curve_kwargs names the curve {unknown[0]!r}, and there are "
+                f"{', '.join(map(repr, names))}."
+            )
+        return curve_kwargs.get(name, {})
+    return curve_kwargs
+
+
+def _readable(score):
+    """Return the name of a column of scores as people write it."""
+    name = score.removeprefix("score_").replace("_", " ")
+    return name[:1].upper() + name[1:]

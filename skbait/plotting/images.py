@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows that are images, and a sheet of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skbait.utils.data import kind_of, row_shape
+
+_CHANNELS = (1, 3)
+
+
+def look_like_images(X):
+    """Tell whether the rows of X are images by their shape."""
+    if kind_of(X) not in ("array", "tensor"):
+        return False
+    shape = row_shape(X)
+    return len(shape) == 2 or (
+        len(shape) == 3 and (shape[0] in _CHANNELS or shape[2] in _CHANNELS)
+    )
+
+
+def as_images(X, image_shape):
+    """Return rows as images between 0 and 1.
+
+    Parameters
+    ----------
+    X : array, tensor, data frame or list of n rows
+        The rows.
+    image_shape : tuple of int or None
+        Shape of one image; None: that of a row.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n, height, width) or (n, height, width, 3)
+        The images. Bytes are divided by 255; other values are stretched, the smallest of all to
+        0 and the largest to 1.
+    """
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    if kind_of(X) not in ("array", "frame", "list"):
+        raise TypeError(
+            f"kind='images' takes arrays and tensors, not a {type(X).__name__}: pass the images "
+            "as an array of shape (n_rows, height, width) or (n_rows, channels, height, width)."
+        )
+    images = np.asarray(X)
+    scale = 255.0 if images.dtype == np.uint8 else None
+    images = images.astype(np.float64)
+    if image_shape is not None:
+        shape = tuple(image_shape)
+        if np.prod(shape) != np.prod(images.shape[1:]):
+            raise ValueError(
+                f"image_shape={shape} has {np.prod(shape)} values, but a row has "
+                f"{np.prod(images.shape[1:])}."
+            )
+        images = images.reshape(len(images), *shape)
+    if not look_like_images(images):
+        raise ValueError(
+            f"rows of shape {images.shape[1:]} are no images of one or three channels: give "
+            "image_shape, (height, width) or (channels, height, width)."
+        )
+    if images.ndim == 4 and images.shape[3] not in _CHANNELS:
+        images = np.moveaxis(images, 1, 3)
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if scale is not None:
+        return images / scale
+    low, high = images.min(), images.max()
+    return (images - low) / (high - low) if high > low else np.zeros_like(images)
+
+
+def sheet_of(images, n_columns, rounds, *, with_text):
+    """Return images beside and below each other, and where each begins.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width) or (n, height, width, 3)
+        The images.
+    n_columns : int
+        Images side by side.
+    rounds : ndarray of int of shape (n,) or None
+        A new round begins a new line; None: all are of one round.
+    with_text : bool
+        Whether there has to be room for a text above each image.
+
+    Returns
+    -------
+    sheet : ndarray of shape (sheet height, sheet width) or (sheet height, sheet width, 3)
+        White around the images.
+    corners : list of (int, int)
+        The topmost row and leftmost column of each image in the sheet.
+    """
+    n, height, width = images.shape[:3]
+    gap = max(1, round(0.08 * max(height, width)))
+    above = max(gap, round(0.4 * height)) if with_text else gap
+    corners, line, column = [], 0, 0
+    for i in range(n):
+        begins = i > 0 and rounds is not None and rounds[i] != rounds[i - 1]
+        if column == n_columns or begins:
+            line, column = line + 1, 0
+        corners.append((line * (height + above) + above, column * (width + gap)))
+        column += 1
+    shape = ((line + 1) * (height + above), n_columns * (width + gap), *images.shape[3:])
+    sheet = np.ones(shape)
+    for image, (top, left) in zip(images, corners, strict=True):
+        sheet[top : top + height, left : left + width] = image
+    return sheet, corners

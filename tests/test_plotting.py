@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Displays: what they draw is what they were given, and what they cannot draw they name."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import MDS
+
+from skbait import ActiveLearner
+from skbait.plotting import AcquisitionCurveDisplay, QueryDisplay, WinMatrixDisplay
+from skbait.plotting.images import as_images, look_like_images, sheet_of
+from skbait.strategies import BaitQuery, MarginQuery, RandomQuery
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def pyplot():
+    """Pyplot without a window; whatever a test draws is drawn once more in full, and closed."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    for number in pyplot.get_fignums():
+        pyplot.figure(number).canvas.draw()
+    pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits(return_X_y=True)
+    return X[:300] / 16, y[:300]
+
+
+def fitted(digits, strategy=None, *, seed=0, **fit_params):
+    X, y = digits
+    learner = ActiveLearner(
+        LogisticRegression(max_iter=1000), strategy, budget=20, batch_size=5, random_state=seed
+    )
+    return learner.fit(X[:200], y[:200], **fit_params)
+
+
+@pytest.fixture(scope="module")
+def learner(digits):
+    return fitted(digits, MarginQuery(), X_val=digits[0][200:], y_val=digits[1][200:])
+
+
+RESULTS = {
+    "dataset": ["d"] * 8,
+    "strategy": ["random"] * 4 + ["bait"] * 4,
+    "seed": [0, 0, 1, 1] * 2,
+    "n_labels": [10, 20] * 4,
+    "score": [0.1, 0.3, 0.3, 0.7, 0.1, 0.6, 0.3, 0.8],
+}
+
+
+# Acquisition curves
+
+
+def test_curves_of_results_are_means_with_bands(pyplot):
+    display = AcquisitionCurveDisplay.from_results(RESULTS)
+    assert display.names == ["random", "bait"]
+    assert [line.get_label() for line in display.lines_] == ["random", "bait"]
+    np.testing.assert_allclose(display.lines_[0].get_xydata(), [[10, 0.2], [20, 0.5]])
+    np.testing.assert_allclose(display.lines_[1].get_xydata(), [[10, 0.2], [20, 0.7]])
+    band = display.fill_between_[0].get_paths()[0].vertices
+    assert {tuple(np.round(point, 9)) for point in band} == {
+        (10, 0.1), (10, 0.3), (20, 0.3), (20, 0.7),
+    }  # fmt: skip
+    assert display.errorbar_ is None
+    assert display.figure_ is display.ax_.figure
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("Labels", "Score")
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == display.names
+
+
+def test_curves_are_drawn_where_and_how_one_wants(pyplot):
+    _, ax = pyplot.subplots()
+    display = AcquisitionCurveDisplay.from_results(
+        RESULTS,
+        strategies=["bait"],
+        ax=ax,
+        score_name="Accuracy",
+        error_style="errorbar",
+        curve_kwargs={"bait": {"color": "black", "lw": 3}},
+        errorbar_kw={"capsize": 5},
+    )
+    assert display.ax_ is ax
+    assert ax.get_ylabel() == "Accuracy"
+    assert display.lines_[0].get_color() == "black"
+    assert display.lines_[0].get_linewidth() == 3
+    assert len(display.errorbar_) == 1
+    assert display.fill_between_ is None
+    bars = display.errorbar_[0].lines[2][0].get_segments()
+    np.testing.assert_allclose(bars, [[[10, 0.1], [10, 0.3]], [[20, 0.6], [20, 0.8]]])
+    again = display.plot(error_style=None, curve_kwargs={"lw": 2}, score_name="Other")
+    assert again is display
+    assert display.ax_ is not ax
+    assert display.errorbar_ is display.fill_between_ is None
+    assert display.ax_.get_ylabel() == "Other"
+
+
+def test_every_one_of_many_curves_looks_different():
+    names = [f"s{i}" for i in range(25)]
+    results = {
+        "dataset": ["d"] * 25, "strategy": names, "seed": [0] * 25, "n_labels": [10] * 25,
+        "score": np.linspace(0, 1, 25),
+    }  # fmt: skip
+    display = AcquisitionCurveDisplay.from_results(results)
+    looks = {(line.get_color(), line.get_linestyle()) for line in display.lines_}
+    assert len(looks) == 25
+    assert display.fill_between_ == [None] * 25  # a single seed has no standard error
+
+
+def test_one_data_set_at_a_time():
+    two = {name: values * 2 for name, values in RESULTS.items()}
+    two["dataset"] = ["d"] * 8 + ["e"] * 8
+    two["score"] = RESULTS["score"] + [0.0] * 8
+    with pytest.raises(ValueError, match="2 data sets: draw one of them, by dataset='d'"):
+        AcquisitionCurveDisplay.from_results(two)
+    display = AcquisitionCurveDisplay.from_results(two, dataset="e")
+    assert (display.lines_[0].get_ydata() == 0).all()
+    with pytest.raises(ValueError, match="dataset='f' is not in the results; there are 'd', 'e'"):
+        AcquisitionCurveDisplay.from_results(two, dataset="f")
+
+
+def test_curves_of_learners(digits, learner):
+    display = AcquisitionCurveDisplay.from_learner(learner)
+    assert display.names == ["MarginQuery()"]
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), learner.history_["score"])
+    np.testing.assert_allclose(display.lines_[0].get_xdata(), [10, 15, 20])
+    held_out = {"X_val": digits[0][200:], "y_val": digits[1][200:]}
+    other = fitted(digits, MarginQuery(), seed=1, **held_out)
+    display = AcquisitionCurveDisplay.from_learner({"margin": [learner, other], "one": other})
+    assert display.names == ["margin", "one"]
+    mean = (learner.history_["score"] + other.history_["score"]) / 2
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), mean)
+    assert display.fill_between_[0] is not None
+    assert display.fill_between_[1] is None
+    random = fitted(digits, RandomQuery(), **held_out)
+    display = AcquisitionCurveDisplay.from_learner([learner, random])
+    assert display.names == ["MarginQuery()", "RandomQuery()"]
+    with pytest.raises(ValueError, match=r"two learners with MarginQuery.*by a dict"):
+        AcquisitionCurveDisplay.from_learner([learner, other])
+
+
+def test_rounds_without_a_score_are_left_out(digits, learner):
+    X, y = digits
+    half = ActiveLearner(LogisticRegression(max_iter=1000)).fit(X[:50], y[:50])
+    half.teach(X[50:100], y[50:100], X_val=X[200:], y_val=y[200:])
+    display = AcquisitionCurveDisplay.from_learner(half)
+    assert display.lines_[0].get_xdata().tolist() == [100]
+    assert display.lines_[0].get_marker() == "o"
+
+
+def test_curves_that_cannot_be_drawn_are_named(digits, learner):
+    with pytest.raises(ValueError, match=r"score='score'.*give its fit \(or teach\) X_val"):
+        AcquisitionCurveDisplay.from_learner(fitted(digits))
+    with pytest.raises(ValueError, match=r"score='score_f1'.*there are score"):
+        AcquisitionCurveDisplay.from_learner(learner, score="score_f1")
+    with pytest.raises(ValueError, match="without a history_"):
+        AcquisitionCurveDisplay.from_learner(LogisticRegression())
+    with pytest.raises(ValueError, match="holds no learner"):
+        AcquisitionCurveDisplay.from_learner({})
+    with pytest.raises(ValueError, match="strategies holds 'badge'"):
+        AcquisitionCurveDisplay.from_results(RESULTS, strategies=["badge"])
+    with pytest.raises(ValueError, match="error_style='cloud'"):
+        AcquisitionCurveDisplay.from_results(RESULTS, error_style="cloud")
+    with pytest.raises(ValueError, match="curve_kwargs names the curve 'badge'"):
+        AcquisitionCurveDisplay.from_results(RESULTS, curve_kwargs={"badge": {"lw": 1}})
+
+
+# Win matrix
+
+
+def test_win_matrix():
+    display = WinMatrixDisplay.from_results(RESULTS)
+    assert display.names == ["bait", "random"]
+    np.testing.assert_array_equal(display.wins, [[np.nan, 1], [0, np.nan]])
+    assert display.text_[0, 1].get_text() == "1.00"
+    assert display.text_[1, 0].get_text() == "0.00"
+    assert display.text_[0, 0] is None
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == display.names
+    assert display.ax_.get_ylabel() == "Winner"
+    assert display.colorbar_ is not None
+    assert display.im_.get_clim() == (0, 1)
+    display.plot(include_values=False, colorbar=False, cmap="viridis", xticks_rotation=45)
+    assert display.text_ is None
+    assert display.colorbar_ is None
+    assert display.im_.get_cmap().name == "viridis"
+
+
+# Queries
+
+
+def test_a_map_of_a_query(digits, pyplot):
+    X, y = digits
+    query = BaitQuery(LogisticRegression(max_iter=1000), random_state=0).fit(X[:40], y[:40])
+    _, ax = pyplot.subplots()
+    display = QueryDisplay.from_query(query, X[40:], 7, ax=ax)
+    np.testing.assert_array_equal(display.chosen, query.query(X[40:], 7))
+    assert display.ax_ is ax
+    expected = PCA(2, random_state=0).fit_transform(np.concatenate([X[40:], X[:40]]))
+    np.testing.assert_allclose(display.coordinates, expected)
+    np.testing.assert_allclose(display.chosen_.get_offsets(), expected[display.chosen])
+    np.testing.assert_allclose(display.labeled_.get_offsets(), expected[260:])
+    assert len(display.pool_.get_offsets()) == 300
+    assert display.im_ is display.colorbar_ is None
+    known = QueryDisplay.from_query(query, X[40:], [5, 2], y=y[40:])
+    assert known.chosen.tolist() == [5, 2]
+    assert len(known.pool_.get_offsets()) == 260
+    assert len(np.unique(known.pool_.get_array())) == 10
+
+
+def test_a_map_by_the_features_of_the_model(digits):
+    from sklearn.neural_network import MLPClassifier
+
+    X, y = digits
+    net = MLPClassifier((5,), max_iter=20, random_state=0, tol=1.0)
+    query = MarginQuery(net).fit(X[:40], y[:40])
+    display = QueryDisplay.from_query(query, X[40:], 3)
+    model = query.estimator_
+    hidden = np.maximum(X[40:] @ model.coefs_[0] + model.intercepts_[0], 0)
+    known = np.maximum(X[:40] @ model.coefs_[0] + model.intercepts_[0], 0)
+    both = np.concatenate([hidden, known])
+    shift = PCA(2, random_state=0).fit_transform(both)
+    np.testing.assert_allclose(display.coordinates, shift, atol=1e-6)
+
+
+def test_coordinates_may_be_given_or_made_by_any_transformer(digits):
+    X, y = digits
+    query = MarginQuery(LogisticRegression(max_iter=1000)).fit(X[:20], y[:20])
+    at = np.random.RandomState(0).normal(size=(280, 2))
+    display = QueryDisplay.from_query(query, X[20:], 3, projection=at)
+    assert display.coordinates.shape == (280, 2)
+    assert display.labeled_ is None
+    display = QueryDisplay.from_query(query, X[20:50], 3, projection=at[:50])
+    assert len(display.labeled_.get_offsets()) == 20
+    mds = MDS(2, n_init=1, max_iter=5, init="random", random_state=0)
+    display = QueryDisplay.from_query(query, X[20:50], 3, projection=mds)
+    assert display.coordinates.shape == (50, 2)
+    with pytest.raises(ValueError, match=r"projection has shape \(7, 2\).*\(280, 2\) or \(300, 2"):
+        QueryDisplay.from_query(query, X[20:], 3, projection=at[:7])
+    with pytest.raises(ValueError, match=r"gave shape \(300, 3\).*two columns"):
+        QueryDisplay.from_query(query, X[20:], 3, projection=PCA(3))
+
+
+def test_a_map_of_a_strategy_without_a_model_and_of_one_feature():
+    X = np.arange(10.0)[:, None]
+    query = RandomQuery(random_state=0).fit(X[:1])
+    display = QueryDisplay.from_query(query, X, 3)
+    assert display.coordinates.shape[1] == 2
+    assert (display.coordinates[:, 1] == 0).all()
+
+
+def test_a_map_of_a_learner_round_by_round(digits, learner):
+    X, y = digits
+    display = QueryDisplay.from_learner(learner, X[:200], y=y[:200])
+    np.testing.assert_array_equal(display.labeled, learner.labeled_positions_[:10])
+    np.testing.assert_array_equal(display.chosen, learner.labeled_positions_[10:])
+    assert display.rounds.tolist() == [1] * 5 + [2] * 5
+    np.testing.assert_array_equal(display.chosen_.get_array(), display.rounds)
+    assert display.colorbar_ is not None
+    second = QueryDisplay.from_learner(learner, X[:200], rounds=2)
+    np.testing.assert_array_equal(second.labeled, learner.labeled_positions_[:15])
+    np.testing.assert_array_equal(second.chosen, learner.labeled_positions_[15:])
+    assert second.colorbar_ is None
+    first = QueryDisplay.from_learner(learner, X[:200], rounds=[1])
+    assert len(first.labeled) == 10
+
+
+def test_a_learner_taught_by_hand_goes_by_its_query(digits):
+    X, y = digits
+    by_hand = ActiveLearner(LogisticRegression(max_iter=1000), MarginQuery(), random_state=0)
+    by_hand.fit(X[:30], y[:30])
+    with pytest.raises(ValueError, match="from_query"):
+        QueryDisplay.from_learner(by_hand, X[:30])
+    display = QueryDisplay.from_query(by_hand, X[30:], 4)
+    np.testing.assert_array_equal(display.chosen, by_hand.query(X[30:], 4))
+    assert len(display.labeled) == 30
+
+
+def test_a_sheet_of_images(digits, learner):
+    X, y = digits
+    display = QueryDisplay.from_learner(
+        learner, X[:200], y=y[:200], kind="images", image_shape=(8, 8), n_columns=3
+    )
+    np.testing.assert_allclose(
+        display.images.reshape(10, 64), X[learner.labeled_positions_[10:]], atol=1e-12
+    )
+    texts = [text.get_text() for text in display.texts_]
+    assert texts[:10] == [str(label) for label in y[display.chosen]]
+    assert texts[10:] == ["round 1", "round 2"]
+    sheet = display.im_.get_array()
+    assert sheet.shape == (4 * (8 + 3), 3 * (8 + 1))  # two lines a round
+    np.testing.assert_allclose(sheet[3:11, :8], display.images[0])
+    assert display.pool_ is display.chosen_ is None
+
+
+def test_a_display_draws_what_it_has(digits, learner):
+    flat = QueryDisplay.from_learner(learner, digits[0][:200])
+    with pytest.raises(ValueError, match="kind='images' needs images"):
+        flat.plot(kind="images")
+    X = digits[0].reshape(-1, 8, 8)
+    query = RandomQuery(random_state=0).fit(X[:5], digits[1][:5])
+    display = QueryDisplay.from_query(query, X, 12)
+    assert display.plot(kind="images").im_.get_array().shape == (2 * 9, 10 * 9)
+    sheet = QueryDisplay.from_query(query, X, 12, kind="images")
+    with pytest.raises(ValueError, match="kind='scatter' needs coordinates"):
+        sheet.plot()
+
+
+def test_queries_that_cannot_be_drawn_are_named(digits, learner):
+    X, _ = digits
+    with pytest.raises(ValueError, match="kind='film'"):
+        QueryDisplay.from_learner(learner, X[:200], kind="film")
+    with pytest.raises(ValueError, match="rounds=3 has to name rounds from 1 to 2"):
+        QueryDisplay.from_learner(learner, X[:200], rounds=3)
+    with pytest.raises(ValueError, match="and there are 20 rows"):
+        QueryDisplay.from_learner(learner, X[:20])
+    with pytest.raises(ValueError, match=r"chosen=.*positions"):
+        QueryDisplay.from_query(learner, X, [0.5])
+    with pytest.raises(ValueError, match="n_columns=0"):
+        QueryDisplay.from_query(learner, X, 2, kind="images", image_shape=(8, 8), n_columns=0)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (4, 6, 1), (3, 4, 6), (4, 6, 3)])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_images_of_any_layout(shape, tensor, rng):
+    X = rng.random((5, *shape))
+    X[0].flat[:2] = 0, 1
+    assert look_like_images(X)
+    images = as_images(torch.as_tensor(X) if tensor else X, None)
+    colour = 3 in shape
+    assert images.shape == ((5, 4, 6, 3) if colour else (5, 4, 6))
+    if shape[0] == 3:
+        np.testing.assert_array_equal(images, np.moveaxis(X, 1, 3))
+    np.testing.assert_array_equal(as_images(X.reshape(5, -1), shape), images)
+    sheet, corners = sheet_of(images, 2, None, with_text=False)
+    assert sheet.shape[:2] == (3 * 5, 2 * 7)
+    for image, (top, left) in zip(images, corners, strict=True):
+        np.testing.assert_array_equal(sheet[top : top + 4, left : left + 6], image)
+
+
+def test_values_of_images():
+    levels = np.array([[[0, 255], [51, 102]]], dtype=np.uint8)
+    np.testing.assert_allclose(as_images(levels, None), [[[0, 1], [0.2, 0.4]]])
+    np.testing.assert_allclose(as_images(levels[:, 1:], None), [[[0.2, 0.4]]])
+    np.testing.assert_allclose(as_images(np.array([[[-2.0, 2.0, 0.0]]]), None), [[[0, 1, 0.5]]])
+    assert (as_images(np.ones((1, 2, 2)), None) == 0).all()
+    with pytest.raises(ValueError, match=r"image_shape=\(3, 3\) has 9 values, but a row has 4"):
+        as_images(np.zeros((1, 4)), (3, 3))
+    with pytest.raises(ValueError, match=r"are no images.*image_shape"):
+        as_images(np.zeros((1, 4)), None)
+    with pytest.raises(TypeError, match="not a dict"):
+        as_images({"image": np.zeros((1, 4, 4))}, None)
+
+
+def test_without_matplotlib_one_is_told_what_to_install(monkeypatch):
+    real_import = builtins.__import__
+
+    def without_matplotlib(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(builtins, "__import__", without_matplotlib)
+        with pytest.raises(ImportError, match=r"WinMatrixDisplay.plot draws .*skbait\[plot\]"):
+            WinMatrixDisplay.from_results(RESULTS)
