@@ -405,6 +405,13 @@ def _choose_unseen(strategy, X, pool, n, estimator, seeds):
             "first labels there is none: give a number of rows, or a strategy that needs features "
             "at most, such as RandomQuery or TypiClustQuery."
         )
+    own = strategy.get_params(deep=False).get("estimator")
+    if needs and own is not None and not isinstance(own, FrozenEstimator):
+        raise ValueError(
+            f"initial={strategy!r} has to fit {type(own).__name__}, and before the first labels "
+            "there is nothing to fit it on: pass FrozenEstimator(trained model) as its estimator, "
+            "or leave that out, so that the rows themselves are the features."
+        )
     strategy = seeds.settle(clone(strategy), "start", 1)
     if not needs and strategy.get_params(deep=False).get("estimator", strategy) is None:
         strategy.set_params(estimator=estimator)  # not fitted: it says whether X may hold NaN

@@ -31,6 +31,7 @@ from skbait._oracle import Oracle
 from skbait._sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
 from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
+    can_give_head,
     can_represent,
     probabilities_adapter,
     represent_adapter,
@@ -493,7 +494,11 @@ def _probabilities_of_learner(estimator, X, *, device):
     return probabilities_adapter(estimator.estimator_, X, device=device)
 
 
-@can_represent.register(ActiveLearner)
-def _can_represent_learner(estimator):
-    fitted = getattr(estimator, "estimator_", None)
-    return can_represent(estimator._get_estimator() if fitted is None else fitted)
+def _model_of(learner):
+    """Return the model of a learner, or the estimator that will be one."""
+    fitted = getattr(learner, "estimator_", None)
+    return learner._get_estimator() if fitted is None else fitted
+
+
+can_represent.register(ActiveLearner, lambda learner: can_represent(_model_of(learner)))
+can_give_head.register(ActiveLearner, lambda learner: can_give_head(_model_of(learner)))

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, scale
 
-from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery, TypiClustQuery
 from skbait.utils.data import take_rows
 
 X, Y = make_blobs(300, n_features=4, centers=4, cluster_std=3.0, random_state=3)
@@ -438,3 +440,29 @@ def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):
     mask = np.isin(np.arange(300), rest)
     assert by_hand.query(X, 10, candidates=mask).tolist() == expected
     assert len(by_hand.query(X, candidates=rest[:4])) == 4
+
+
+def test_initial_rows_by_a_strategy_that_needs_features_only(rng):
+    X = rng.normal(size=(60, 1, 2, 2)).astype(np.float32)
+    y = (X[:, 0, 0, 0] > 0).astype(int)
+    flat = make_pipeline(FunctionTransformer(_flat), LogisticRegression())
+    learner = ActiveLearner(
+        flat, MarginQuery(), initial=TypiClustQuery(), budget=20, batch_size=10, random_state=0
+    )
+    learner.fit(X, y)
+    assert learner.n_labels_ == 20
+    alone = TypiClustQuery(random_state=0).fit(X[:1]).query(X, 10)
+    assert len(set(alone.tolist())) == 10
+    frozen = FrozenEstimator(LogisticRegression().fit(_flat(X), y))
+    for strategy, words in (
+        (TypiClustQuery(LogisticRegression()), r"initial=.* has to fit LogisticRegression"),
+        (BaitQuery(), r"initial=.* needs a model \(features, probabilities\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ActiveLearner(initial=strategy, budget=20).fit(_flat(X), y)
+    learner = ActiveLearner(initial=TypiClustQuery(frozen), budget=10, batch_size=10)
+    assert learner.fit(_flat(X), y).n_labels_ == 10
+
+
+def _flat(X):
+    return X.reshape(len(X), -1)

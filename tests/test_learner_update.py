@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from skbait import ActiveLearner, BaitQuery, MarginQuery
+from skbait import ActiveLearner, BaitQuery, MarginQuery, get_query_names, make_query
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import memory as memory_module
 from skbait.representation import represent
@@ -189,6 +189,19 @@ def test_failures(rows):
             ActiveLearner(**params).fit(X, y)
     with pytest.raises(TypeError, match="linear last layer"):
         ActiveLearner(RandomForestClassifier(), update="laplace").fit(X, y)
+
+
+@pytest.mark.parametrize("name", get_query_names())
+def test_every_strategy_over_an_updated_model(name, rows):
+    """Also those that read the head: it is the mean of the posterior."""
+    X, y = rows
+    small = {"refine": {"n_rounds": 1}, "boss": {"n_candidates": 10, "n_epochs": 2}}
+    strategy = make_query(name, **small.get(name, {}))
+    learner = ActiveLearner(LogisticRegression(), strategy, update="laplace", random_state=0)
+    learner.fit(X[:40], y[:40]).teach(X[40:45], y[40:45])
+    known = {"y_pool": y[45:150], "X_val": X[150:], "y_val": y[150:]} if name == "boss" else {}
+    chosen = learner.query(X[45:150], 5, **known)
+    assert len(set(chosen.tolist())) == 5
 
 
 # ---- the memory itself ---------------------------------------------------------------------

@@ -23,13 +23,17 @@ def response(logits: torch.Tensor, link: str) -> torch.Tensor:
     return torch.softmax(logits, dim=-1) if link == "softmax" else torch.sigmoid(logits)
 
 
-def class_probabilities(logits: torch.Tensor, link: str) -> torch.Tensor:
-    """Return probabilities that sum to one, (..., K); of "ovr" as scikit-learn makes them."""
-    each = response(logits, link)
+def normalised(r: torch.Tensor, link: str) -> torch.Tensor:
+    """Return responses (..., K) as probabilities that sum to one, as scikit-learn makes them."""
     if link == "softmax":
-        return each
-    total = each.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, each / total, torch.full_like(each, 1 / each.shape[-1]))
+        return r
+    total = r.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, r / total, torch.full_like(r, 1 / r.shape[-1]))
+
+
+def class_probabilities(logits: torch.Tensor, link: str) -> torch.Tensor:
+    """Return the probabilities of the classes, (..., K) like the logits."""
+    return normalised(response(logits, link), link)
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor, link: str) -> torch.Tensor:
@@ -37,13 +41,6 @@ def loss(logits: torch.Tensor, targets: torch.Tensor, link: str) -> torch.Tensor
     if link == "softmax":
         return -(targets * torch.log_softmax(logits, dim=-1)).sum()
     return -(targets * logsigmoid(logits) + (1 - targets) * logsigmoid(-logits)).sum()
-
-
-def curvature(r: torch.Tensor, link: str) -> torch.Tensor:
-    """Return W of rows with response r (..., K); shape (..., K, K)."""
-    if link == "softmax":
-        return torch.diag_embed(r) - r[..., :, None] * r[..., None, :]
-    return torch.diag_embed(r * (1 - r))
 
 
 def curvature_times(r: torch.Tensor, directions: torch.Tensor, link: str) -> torch.Tensor:
@@ -65,7 +62,7 @@ def curvature_root(r: torch.Tensor, link: str) -> torch.Tensor:
     return torch.diag_embed((r * (1 - r)).sqrt())
 
 
-def top_variance(logits: torch.Tensor, link: str) -> torch.Tensor:
-    """Return p̂ (1 - p̂) of the most probable class of each row; shape (..., 1)."""
-    top = class_probabilities(logits, link).amax(dim=-1, keepdim=True)
-    return top * (1 - top)
+def top_variance(r: torch.Tensor, link: str) -> torch.Tensor:
+    """Return p̂ (1 - p̂), p̂ the largest probability, of rows with response r; shape (...,)."""
+    top = normalised(r, link).amax(dim=-1)
+    return top * (1 - top).clamp_min(0)  # rounding may take a probability above one

@@ -51,7 +51,7 @@ def newton(posterior: Posterior, features, targets, n_newton: int) -> Posterior:
     start = rows @ posterior.mean.T  # (n, K)
     x = _minimise(start, gains, squares, targets, posterior.link, posterior.copies, n_newton)
     moved = replace(posterior, mean=posterior.mean + (x.T @ basis).reshape(posterior.mean.shape))
-    roots = moved.roots(rows @ moved.mean.T)  # (n, b, b)
+    roots = moved.roots(response(rows @ moved.mean.T, posterior.link))  # (n, b, b)
     return absorb(moved, rows, roots, _removed(roots, image, seen) if few else None)
 
 

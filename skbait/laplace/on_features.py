@@ -41,6 +41,7 @@ class OnFeatures:
             mean_field_logits(self.posterior_, features, factor=0.0),
             self.classes_,
             Head(weight, bias, self.posterior_.link),
+            head_is_mean=True,
         )
 
     def _partial_fit_features(self, features, y, classes=None):

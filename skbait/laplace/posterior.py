@@ -139,13 +139,13 @@ class Posterior:
         """Return features (n, D) as rows (n, P) in float64."""
         return with_bias(features, self.has_bias)
 
-    def roots(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the root A of the curvature of rows with logits (n, K); (n, blocks, blocks)."""
+    def roots(self, r: torch.Tensor) -> torch.Tensor:
+        """Return the root A of the curvature of rows with response r (n, K); (n, b, b)."""
         if self.blocks > 1:
-            return curvature_root(response(logits, self.link), self.link)
+            return curvature_root(r, self.link)
         if self.likelihood == "gaussian":
-            return torch.ones_like(logits[:, :1, None])
-        return top_variance(logits, self.link).clamp_min(0).sqrt()[:, :, None]
+            return torch.ones_like(r[:, :1, None])
+        return top_variance(r, self.link).sqrt()[:, None, None]
 
     def added(self, precision, rows: torch.Tensor, roots: torch.Tensor) -> torch.Tensor:
         """Return a precision plus the information of rows (n, P) with roots (n, b, b)."""
@@ -248,7 +248,7 @@ def posterior_of_head(
     information = torch.zeros_like(start.precision)
     for chunk in row_chunks(features, len(information)):
         rows = start.rows(features[chunk])
-        roots = start.roots(rows @ start.mean.T)
+        roots = start.roots(response(rows @ start.mean.T, link))
         if weights is not None:
             roots = roots * weights[chunk].to(EXACT).sqrt()[:, None, None]
         information = start.added(information, rows, roots)

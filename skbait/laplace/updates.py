@@ -54,35 +54,60 @@ def _in_turn(posterior, rows, targets, step):
     # logits; below, the present J Σ and μ in terms of `image`.
     sigma = torch.cat([project(posterior, rows, image).cpu(), torch.eye(n * b, dtype=EXACT)])
     move = torch.cat([logits.cpu().reshape(n * b, c), torch.zeros(n * b, c, dtype=EXACT)])
-    targets = targets.cpu()
-    removed, roots = [], []
-    for i in range(n):
-        own = slice(i * b, (i + 1) * b)
-        now = move[own].reshape(1, -1)  # logits of this row (1, K) after the rows before it
-        root = posterior.roots(now)[0]  # (b, b)
-        part = sigma[:, own] @ root.T  # (2·n·b, b)
-        gram = root @ part[own]
-        gram.diagonal().add_(1.0)
-        if b == 1:
-            part = part / gram.sqrt()
-        else:
-            lower = torch.linalg.cholesky_ex(gram).L
-            part = torch.linalg.solve_triangular(lower.T, part, upper=True, left=False)
-        sigma = torch.addmm(sigma, part, part[: n * b].T, alpha=-1)
-        residual = targets[i] - response(now[0], posterior.link)
-        move = torch.addmm(move, sigma[:, own], residual.reshape(b, c), alpha=step)
-        removed.append(part[n * b :])
-        roots.append(root)
+    go_through = _steps if b > 1 else _steps_of_scalars
+    removed, roots = go_through(posterior, sigma, move, targets.cpu(), step)
     device = image.device
     mean = (move[n * b :].T.to(device) @ image).reshape(posterior.mean.shape)
     moved = replace(posterior, mean=posterior.mean + mean)
-    removed = torch.cat(removed, dim=1).T.to(device) @ image  # (n·b, b·P)
-    return absorb(moved, rows, torch.stack(roots).to(device), removed)
+    return absorb(moved, rows, roots.to(device), removed.to(device) @ image)
+
+
+def _steps(posterior, sigma, move, targets, step):
+    """Go through the rows of `_in_turn`; `sigma` and `move` are written to.
+
+    Returns R (n·b, n·b), of which R times the image is a root of what is removed from Σ, and the
+    roots of curvature (n, b, b).
+    """
+    n, b, c = len(targets), posterior.blocks, posterior.copies
+    removed, roots = [], []
+    for i in range(n):
+        own = slice(i * b, (i + 1) * b)
+        # of the logits of this row after the rows before it
+        r = response(move[own].reshape(1, -1), posterior.link)  # (1, K)
+        root = posterior.roots(r)[0]  # (b, b)
+        part = sigma[:, own] @ root.T  # (2·n·b, b)
+        gram = root @ part[own]
+        gram.diagonal().add_(1.0)
+        lower = torch.linalg.cholesky_ex(gram).L
+        part = torch.linalg.solve_triangular(lower.T, part, upper=True, left=False)
+        sigma.addmm_(part, part[: n * b].T, alpha=-1)
+        move.addmm_(sigma[:, own], (targets[i] - r).reshape(b, c), alpha=step)
+        removed.append(part[n * b :].T)
+        roots.append(root)
+    return torch.cat(removed), torch.stack(roots)
+
+
+def _steps_of_scalars(posterior, sigma, move, targets, step):
+    """Do what `_steps` does where b = 1 and every root is a number, with fewer operations."""
+    n = len(targets)
+    removed, roots = [], []
+    for i in range(n):
+        r = response(move[i : i + 1], posterior.link)  # (1, K)
+        root = float(posterior.roots(r))
+        column = sigma[:, i].clone()  # (2·n,)
+        share = 1 + root**2 * float(column[i])
+        sigma.addr_(column, column[:n], alpha=-(root**2) / share)
+        move.addr_(column, (targets[i] - r)[0], alpha=step / share)
+        removed.append(column[n:] * (root / share**0.5))
+        roots.append(root)
+    return torch.stack(removed), torch.tensor(roots, dtype=EXACT)[:, None, None]
 
 
 def images(posterior, rows):
     """Return J Σ of rows (n, P): (n·b, b·P), the blocks of a row after each other."""
     b, p = posterior.blocks, posterior.width
+    if b == 1:
+        return rows @ posterior.covariance
     image = rows @ posterior.covariance.view(b, p, b * p)  # (b, n, b·P)
     return image.transpose(0, 1).reshape(-1, b * p)
 

@@ -48,6 +48,9 @@ class Representation:
     head : Head or None, default=None
         The linear layer that makes the probabilities of the features; None where they come about
         in another way (a calibrated classifier).
+    head_is_mean : bool, default=False
+        Whether the probabilities average over a distribution of heads, whose mean `head` is.
+        Otherwise `represent` drops a head that does not give the probabilities.
     """
 
     features: torch.Tensor
@@ -55,6 +58,7 @@ class Representation:
     logits: torch.Tensor | None
     classes: np.ndarray
     head: Head | None = None
+    head_is_mean: bool = False
 
     def __post_init__(self):
         """Turn arrays into tensors and refuse shapes that do not fit each other."""
@@ -343,7 +347,7 @@ def _head_fits(found: Representation) -> bool:
 
     What comes after the layer (a temperature, a calibration) may have changed them.
     """
-    if found.head is None:
+    if found.head is None or found.head_is_mean:
         return True
     few = slice(0, 64)
     given, own = found.probabilities[few], found.head.probabilities(found.features[few])

@@ -114,6 +114,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         buffer.get("logits"),
         part.classes,
         part.head,
+        part.head_is_mean,
     )
 
 
