@@ -67,7 +67,10 @@ def test_teach_is_the_update_of_the_classifier(rows):
     before = learner.estimator_
     state = before.mean_
     learner.teach(X[40:50], y[40:50]).teach(X[50:51], y[50:51])
-    alone = LaplaceClassifier(LogisticRegression()).fit(X[:40], y[:40])
+    alone = LaplaceClassifier(
+        LogisticRegression(), update="newton", likelihood="categorical", prior_precision="auto"
+    )
+    alone.fit(X[:40], y[:40])
     alone.partial_fit(X[40:50], y[40:50]).partial_fit(X[50:51], y[50:51])
     np.testing.assert_allclose(learner.predict_proba(X), alone.predict_proba(X))
     assert learner.estimator_.estimator_ is before.estimator_, "nothing was trained"

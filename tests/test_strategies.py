@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -28,6 +29,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from skbait.laplace import LaplaceClassifier
 from skbait.representation import Representation, represent
 from skbait.strategies import BaitQuery, BaseQuery, MarginQuery, RandomQuery, View
 from skbait.utils import estimator_checks as checks
@@ -724,3 +726,20 @@ def test_iris_has_unequal_classes_early():
     for cls in STRATEGIES:
         chosen = cls(LogisticRegression(max_iter=1000), random_state=0).fit(X[rows], y[rows])
         assert len(set(chosen.query(X, 10))) == 10
+
+
+def test_bait_on_mean_field_probabilities(tables):
+    """The information is that of LaplaceClassifier's own probabilities; off by default."""
+    X, y, pool = tables
+    model = LogisticRegression(C=100.0).fit(X, y)
+    query = BaitQuery(FrozenEstimator(model), probabilities="mean_field").fit(X, y)
+    laplace = LaplaceClassifier(
+        FrozenEstimator(model), likelihood="categorical", prior_precision="auto"
+    ).fit(X, y)
+    expected = BaitQuery(FrozenEstimator(laplace)).fit(X, y)
+    assert query.query(pool, 8).tolist() == expected.query(pool, 8).tolist()
+    _, softened = query.query(pool, 1, return_utilities=True)
+    _, plain = BaitQuery(FrozenEstimator(model)).fit(X, y).query(pool, 1, return_utilities=True)
+    assert not np.allclose(softened, plain)
+    with pytest.raises(TypeError, match="BaitQuery needs a linear head"):
+        BaitQuery(CalibratedClassifierCV(), probabilities="mean_field").fit(X, y)

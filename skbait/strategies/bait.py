@@ -10,7 +10,46 @@ import torch
 
 from skbait._sklearn import Interval, StrOptions
 from skbait.fisher import VARIANTS, WEIGHTINGS, select
+from skbait.laplace.likelihood import class_probabilities
+from skbait.laplace.on_features import rows_of_head
+from skbait.laplace.posterior import posterior_of_head
+from skbait.laplace.prediction import mean_field_logits
 from skbait.strategies.base import BaseQuery
+
+
+def mean_field_probabilities(view):
+    """Return probabilities of pool and labelled rows under a Laplace posterior of the head.
+
+    Parameters
+    ----------
+    view : View
+        With features and a linear head. The covariance is that of its labelled rows, with the
+        categorical likelihood and the prior precision of the largest marginal likelihood.
+
+    Returns
+    -------
+    tuple of torch.Tensor of shape (N, K) and (L, K), float64
+        The probabilities; those of the model where no row is labelled.
+    """
+    if view.n_labeled == 0:
+        return view.pool.probabilities, view.labeled.probabilities
+
+    def posterior():
+        mean, link, has_bias = rows_of_head(view.head)
+        return posterior_of_head(
+            mean,
+            view.labeled.features,
+            likelihood="categorical",
+            prior_precision="auto",
+            link=link,
+            has_bias=has_bias,
+        )
+
+    found = view.once("bait: posterior", posterior)
+    return tuple(
+        class_probabilities(mean_field_logits(found, rows.features), found.link)
+        for rows in (view.pool, view.labeled)
+    )
 
 
 class BaitQuery(BaseQuery):
@@ -46,6 +85,10 @@ class BaitQuery(BaseQuery):
     fisher_samples : int or None, default=None
         Average F over this many rows drawn at random instead of over all. For pools so large
         that the kernels between all rows (many classes) cost too much.
+    probabilities : {"model", "mean_field"}, default="model"
+        Whose class probabilities make the information: those of the model, or those of the mean
+        field of a Laplace posterior of its linear head [3]_. The latter keep p̂(1 - p̂) from
+        vanishing on rows that a network has memorised, but depend on the scale of the features.
     subset_size : int, float or None, default=None
         Choose from a random sub-pool of this many rows (float: this fraction of the pool).
     last_layer : str or None, default=None
@@ -87,6 +130,9 @@ class BaitQuery(BaseQuery):
        Fisher Embeddings. NeurIPS 2021, arXiv:2106.09675, algorithm 1.
     .. [2] D. Huseljic, P. Hahn, M. Herde, L. Rauch, B. Sick. Fast Fishing: Approximating BAIT for
        Efficient and Scalable Deep Active Image Classification. ECML PKDD 2024, arXiv:2404.08981.
+    .. [3] D. Huseljic, M. Herde, L. Rauch, P. Hahn, Z. Huang, D. Kottke, S. Vogt, B. Sick.
+       Efficient Bayesian Updates for Deep Active Learning via Laplace Approximations.
+       arXiv:2210.06112.
 
     Examples
     --------
@@ -99,8 +145,6 @@ class BaitQuery(BaseQuery):
     (5,)
     """
 
-    _needs = frozenset({"features", "probabilities"})
-
     _parameter_constraints = {
         **BaseQuery._parameter_constraints,
         "variant": [StrOptions(set(VARIANTS))],
@@ -108,6 +152,7 @@ class BaitQuery(BaseQuery):
         "regularization": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "weighting": [StrOptions(set(WEIGHTINGS))],
         "oversample": [Interval(Real, 1, None, closed="left")],
+        "probabilities": [StrOptions({"model", "mean_field"})],
         "fisher_samples": [Interval(Integral, 1, None, closed="left"), None],
         "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -122,6 +167,7 @@ class BaitQuery(BaseQuery):
         weighting="posterior",
         oversample=2.0,
         fisher_samples=None,
+        probabilities="model",
         subset_size=None,
         last_layer=None,
         device="auto",
@@ -141,7 +187,13 @@ class BaitQuery(BaseQuery):
         self.weighting = weighting
         self.oversample = oversample
         self.fisher_samples = fisher_samples
+        self.probabilities = probabilities
         self.chunk_size = chunk_size
+
+    @property
+    def _needs(self):
+        head = {"head"} if self.probabilities == "mean_field" else set()
+        return frozenset({"features", "probabilities"} | head)
 
     @property
     def _stochastic(self):
@@ -158,11 +210,14 @@ class BaitQuery(BaseQuery):
         pool, labeled = view.pool, view.labeled
         generator = torch.Generator().manual_seed(int(view.rng.randint(np.iinfo(np.int32).max)))
         dtype = torch.promote_types(pool.features.dtype, labeled.features.dtype)
+        p_pool, p_labeled = pool.probabilities, labeled.probabilities
+        if self.probabilities == "mean_field":
+            p_pool, p_labeled = mean_field_probabilities(view)
         chosen = select(
             pool.features.to(dtype),
-            pool.probabilities,
+            p_pool,
             labeled.features.to(dtype),
-            labeled.probabilities,
+            p_labeled,
             n,
             variant=self.variant,
             top_c=int(self.top_c),
