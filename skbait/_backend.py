@@ -8,6 +8,7 @@ Everything that must not lose digits (inverses, Gram matrices, scores) is kept i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -137,6 +138,22 @@ def for_chunks(work: Callable[[slice], None], n_rows: int, chunk_size: int) -> N
             chunk_size = max(1, (rows.stop - rows.start) // 2)
             continue
         start = rows.stop
+
+
+def memory_bytes(device: torch.device) -> float:
+    """Return the memory that a device has in all, infinity where that is not known.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CPU or CUDA device.
+    """
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def free_cached_memory() -> None:

@@ -466,3 +466,12 @@ def test_rows_helper_is_what_the_reference_sees():
     p /= p.sum()
     expected = np.sqrt(p[top] / np.sort(p)[-2:].sum()) * np.kron(np.eye(3)[top] - p, h)
     np.testing.assert_allclose(V[0, 0], expected)
+
+
+def test_too_large_a_problem_is_refused_before_it_is_begun(seed, monkeypatch):
+    """Of exact with very many classes the factors alone may be more than there is memory."""
+    rows = random_rows(seed=seed, n_pool=50, n_classes=8)
+    monkeypatch.setattr("skbait.fisher.selection.memory_bytes", lambda device: 8.0 * 50 * 7 * 6)
+    with pytest.raises(MemoryError, match=r"variant='exact' takes .* GB for the factors of 50 "):
+        select(*rows.args, 3, variant="exact")
+    assert len(select(*rows.args, 3).positions) == 3

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from skbait._backend import EXACT, for_chunks, rows_per_chunk, working_dtype
+from skbait._backend import EXACT, for_chunks, memory_bytes, rows_per_chunk, working_dtype
 from skbait.fisher import backward
 from skbait.fisher.dense import DenseForm, work_of_dense
 from skbait.fisher.factored import FactoredForm, work_of_factored
@@ -121,6 +121,9 @@ def select(
         If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization` or
         `fisher_samples` is out of range, or the features hold NaN or infinite numbers.
 
+    MemoryError
+        If the factors of the pool alone are more than the device can hold.
+
     Warns
     -----
     RuntimeWarning
@@ -142,6 +145,7 @@ def select(
         _check_alike(features, probabilities, labeled_features, labeled_probabilities)
     _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples)
     make_factor = partial(factor, variant=variant, top_c=top_c)
+    _check_memory(n_pool * make_factor(probabilities[:1]).numel(), features, variant)
 
     sources = [(features, probabilities), (labeled_features, labeled_probabilities)]
     sources = sources[: 2 if n_labeled else 1]
@@ -269,6 +273,18 @@ def _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fi
         raise ValueError(f"oversample={oversample} must be a finite number of at least 1.")
     if fisher_samples is not None and fisher_samples < 1:
         raise ValueError(f"fisher_samples={fisher_samples} must be at least 1, or None.")
+
+
+def _check_memory(n_numbers: int, features: torch.Tensor, variant: str) -> None:
+    """Raise where the factors of the pool alone are more than the device can hold."""
+    n_bytes = n_numbers * working_dtype(features.dtype).itemsize
+    available = memory_bytes(features.device)
+    if n_bytes > available:
+        raise MemoryError(
+            f"variant={variant!r} takes {n_bytes / 1e9:.3g} GB for the factors of "
+            f"{len(features)} rows, and there are {available / 1e9:.3g} GB: take variant='exp' or "
+            "'binary', or fewer rows (subset_size)."
+        )
 
 
 def _check_rows(prefix: str, features: torch.Tensor, probabilities: torch.Tensor) -> None:
