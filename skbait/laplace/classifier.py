@@ -411,16 +411,6 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         return features.to(self.posterior_.mean.device)
 
 
-@can_represent.register(LaplaceClassifier)
-def _(estimator) -> bool:
-    return can_represent(estimator._own_estimator())
-
-
-@can_give_head.register(LaplaceClassifier)
-def _(estimator) -> bool:
-    return can_give_head(estimator._own_estimator())
-
-
 @represent_adapter.register(LaplaceClassifier)
 def _(estimator, X, *, last_layer, device) -> Representation:
     """Take the features of the estimator inside, and head and probabilities of the posterior."""

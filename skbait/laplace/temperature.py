@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbait._backend import EXACT
 from skbait._sklearn import HasMethods, Interval, fit_context
 from skbait.laplace.wrapper import WrapsClassifier
-from skbait.representation import Head, Representation, can_give_head, can_represent
+from skbait.representation import Head, Representation
 from skbait.representation import probabilities as probabilities_of
 from skbait.representation.base import represent_adapter
 from skbait.utils.data import num_rows, take_rows
@@ -210,16 +210,6 @@ def _log(p):
 
 def _scaled(p, temperature):
     return torch.softmax(_log(p) / temperature, dim=1)
-
-
-@can_represent.register(TemperatureClassifier)
-def _(estimator) -> bool:
-    return can_represent(estimator._own_estimator())
-
-
-@can_give_head.register(TemperatureClassifier)
-def _(estimator) -> bool:
-    return can_give_head(estimator._own_estimator())
 
 
 @represent_adapter.register(TemperatureClassifier)

@@ -11,6 +11,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import validate_data
 
+from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import row_shape
 from skbait.utils.introspection import input_tags_of, takes_nan
 from skbait.utils.targets import as_vector, tidy
@@ -65,3 +66,13 @@ class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _check_labels(self, y, n_rows):
         return tidy(as_vector(y, n_rows, owner=f"This {type(self).__name__} estimator"))
+
+
+@can_represent.register(WrapsClassifier)
+def _(estimator) -> bool:
+    return can_represent(estimator._own_estimator())
+
+
+@can_give_head.register(WrapsClassifier)
+def _(estimator) -> bool:
+    return can_give_head(estimator._own_estimator())
