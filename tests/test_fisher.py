@@ -416,6 +416,15 @@ class TestFactors:
             torch.testing.assert_close(A, torch.zeros_like(A), rtol=0.0, atol=1e-15)
 
 
+def test_kappa_is_relative_to_the_information_of_a_row():
+    rows = random_rows(seed=72)
+    tenth, one = (select(*rows.args, 3, kappa=kappa) for kappa in (0.1, 1.0))
+    assert one.regularization == pytest.approx(10 * tenth.regularization)
+    assert select(*rows.args, 3, kappa=7.0, regularization=0.5).regularization == 0.5
+    absolute = select(*rows.args, 3, regularization=one.regularization)
+    assert torch.equal(absolute.positions, one.positions)
+
+
 class TestBadArguments:
     """The value that is wrong is named."""
 
@@ -429,6 +438,8 @@ class TestBadArguments:
             ({"variant": "exp", "top_c": 0}, "top_c"),
             ({"regularization": -1.0}, "regularization"),
             ({"regularization": 0.0}, "regularization"),
+            ({"kappa": 0.0}, "kappa"),
+            ({"kappa": float("inf")}, "kappa"),
             ({"oversample": 0.5}, "oversample"),
         ],
     )

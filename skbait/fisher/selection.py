@@ -19,7 +19,7 @@ from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows
 
 KAPPA = 0.1
-"""λ = KAPPA · tr(F) / P with ``regularization="auto"``."""
+"""κ in λ = κ · tr(F) / P, by default."""
 
 FORMS = ("auto", "dense", "factored")
 WEIGHTINGS = ("posterior", "original")
@@ -64,6 +64,7 @@ def select(
     variant: str = "exp",
     top_c: int = 2,
     regularization: float | str = "auto",
+    kappa: float = KAPPA,
     weighting: str = "posterior",
     oversample: float = 2.0,
     fisher_samples: int | None = None,
@@ -95,7 +96,10 @@ def select(
     top_c : int, default=2
         Classes in the expectation of ``variant="exp"``.
     regularization : float or "auto", default="auto"
-        λ, or ``0.1 · tr(F) / P``, which makes the choice independent of the scale of the features.
+        λ, or ``kappa · tr(F) / P``, which makes the choice independent of the scale of the
+        features.
+    kappa : float, default=0.1
+        How large λ is with ``regularization="auto"``, relative to the mean information of a row.
     weighting : {"posterior", "original"}, default="posterior"
         "posterior": w_L = w_S = 1. "original": w_L = 1/(L+n), w_S = n/(L+n), as in the published
         code of BAIT (arXiv 2106.09675).
@@ -118,7 +122,7 @@ def select(
     Raises
     ------
     ValueError
-        If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization` or
+        If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa` or
         `fisher_samples` is out of range, or the features hold NaN or infinite numbers.
 
     MemoryError
@@ -154,7 +158,7 @@ def select(
     _check_finite(sources, norms)
     trace = _mean_trace(sources, norms, drawn, make_factor)
     size = n_parameters(variant, features.shape[1], n_classes)
-    lam = _regularization(regularization, trace, size)
+    lam = _regularization(regularization, kappa, trace, size)
     if lam < RESOLVED * trace:
         warnings.warn(
             f"regularization={lam:.3g} is less than {RESOLVED:.0e} of the mean information "
@@ -234,11 +238,13 @@ def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> floa
     return float((every if drawn is None else every[drawn.to(every.device)]).mean())
 
 
-def _regularization(regularization: float | str, trace: float, size: int) -> float:
+def _regularization(regularization: float | str, kappa: float, trace: float, size: int) -> float:
     """λ, absolute."""
+    if not 0.0 < kappa < float("inf"):
+        raise ValueError(f"kappa={kappa!r} must be a positive finite number.")
     if isinstance(regularization, str) and regularization == "auto":
         # no row has any information: every choice is as good, and any λ will do
-        return KAPPA * trace / size if trace > 0.0 else 1.0
+        return kappa * trace / size if trace > 0.0 else 1.0
     if isinstance(regularization, str) or not 0.0 < float(regularization) < float("inf"):
         raise ValueError(
             f"regularization={regularization!r} must be 'auto' or a positive finite number."

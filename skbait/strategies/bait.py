@@ -73,8 +73,11 @@ class BaitQuery(BaseQuery):
     top_c : int, default=2
         Number of labels in the expectation of ``variant="exp"``, at most the number of classes.
     regularization : "auto" or float, default="auto"
-        The prior precision λ. "auto" is ``0.1 · tr(F) / P``, with P the number of parameters of
+        The prior precision λ. "auto" is ``kappa · tr(F) / P``, with P the number of parameters of
         the last layer: the choice then does not depend on the scale of the features.
+    kappa : float, default=0.1
+        How large λ is with ``regularization="auto"``, relative to the mean information of a row;
+        no effect otherwise.
     weighting : {"posterior", "original"}, default="posterior"
         "posterior" counts labelled and chosen rows alike, so that M is the precision of the
         Laplace posterior. "original" weighs them as the published code of BAIT does: 1/(L+n) a
@@ -150,6 +153,7 @@ class BaitQuery(BaseQuery):
         "variant": [StrOptions(set(VARIANTS))],
         "top_c": [Interval(Integral, 1, None, closed="left")],
         "regularization": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "kappa": [Interval(Real, 0, None, closed="neither")],
         "weighting": [StrOptions(set(WEIGHTINGS))],
         "oversample": [Interval(Real, 1, None, closed="left")],
         "probabilities": [StrOptions({"model", "mean_field"})],
@@ -164,6 +168,7 @@ class BaitQuery(BaseQuery):
         variant="exp",
         top_c=2,
         regularization="auto",
+        kappa=0.1,
         weighting="posterior",
         oversample=2.0,
         fisher_samples=None,
@@ -184,6 +189,7 @@ class BaitQuery(BaseQuery):
         self.variant = variant
         self.top_c = top_c
         self.regularization = regularization
+        self.kappa = kappa
         self.weighting = weighting
         self.oversample = oversample
         self.fisher_samples = fisher_samples
@@ -222,6 +228,7 @@ class BaitQuery(BaseQuery):
             variant=self.variant,
             top_c=int(self.top_c),
             regularization=self.regularization,
+            kappa=float(self.kappa),
             weighting=self.weighting,
             oversample=float(self.oversample),
             fisher_samples=self.fisher_samples,
