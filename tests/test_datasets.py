@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""CIFAR-10 from arrays, from a small archive of the real one's form, and from nowhere."""
+"""CIFAR-10 from arrays, from a small archive of the real one's form, and from nowhere.
+
+Its features come from arrays or from nowhere.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import pickle
 import tarfile
+import textwrap
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 
-from skbait.datasets import _cifar10, fetch_cifar10
+from skbait.datasets import _cifar10, _cifar10_features, fetch_cifar10, fetch_cifar10_features
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer"]
 CLASSES += ["dog", "frog", "horse", "ship", "truck"]
@@ -226,3 +231,104 @@ def test_the_real_images(shared_dir):
     assert bunch.data.shape[1:] == (32, 32, 3)
     assert set(np.unique(bunch.target)) == set(range(10))
     assert bunch.target_names == CLASSES
+
+
+@pytest.fixture
+def features(rng):
+    """Twelve rows of features and labels, the last two of them for tests."""
+    return rng.normal(size=(12, 7)).astype(np.float16), rng.integers(0, 10, 12)
+
+
+def save_features(folder, X, y, **changes):
+    arrays = {"X_train": X[:10], "y_train": y[:10], "X_test": X[10:], "y_test": y[10:]}
+    arrays |= changes
+    folder.mkdir(exist_ok=True)
+    path = folder / "cifar10_features.npz"
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "subset, part", [("train", slice(0, 10)), ("test", slice(10, 12)), ("all", slice(0, 12))]
+)
+def test_features_are_float32(features, tmp_path, subset, part, dtype):
+    X, y = features
+    save_features(tmp_path, X.astype(dtype), y.astype(np.uint8))
+    bunch = fetch_cifar10_features(tmp_path, subset=subset)
+    np.testing.assert_array_equal(bunch.data, X[part])
+    np.testing.assert_array_equal(bunch.target, y[part])
+    assert bunch.data.dtype == np.float32
+    assert bunch.target.dtype == np.int64
+    assert bunch.target_names == CLASSES
+    assert "Krizhevsky" in bunch.DESCR
+    pair = fetch_cifar10_features(tmp_path, subset=subset, return_X_y=True)
+    np.testing.assert_array_equal(pair[0], bunch.data)
+    np.testing.assert_array_equal(pair[1], bunch.target)
+
+
+def test_features_are_found_in_the_data_home(features, tmp_path, monkeypatch):
+    save_features(tmp_path / "scikit_learn_data", *features)
+    X, _ = fetch_cifar10_features(subset="test", return_X_y=True)
+    np.testing.assert_array_equal(X, features[0][10:])
+    save_features(tmp_path / "home", features[0] + 1, features[1])
+    monkeypatch.setenv("SKBAIT_DATA", str(tmp_path / "home"))
+    X, _ = fetch_cifar10_features(subset="test", return_X_y=True)
+    np.testing.assert_array_equal(X, features[0][10:] + 1)
+
+
+def test_missing_features_say_how_to_make_them(tmp_path):
+    home = tmp_path / "home"
+    with pytest.raises(OSError, match=r"SKBAIT_DATA.*To make the file") as caught:
+        fetch_cifar10_features(home)
+    assert str(home) in str(caught.value)
+    assert _cifar10_features.RECIPE in str(caught.value)
+    assert not home.exists()
+    compile(_cifar10_features.RECIPE, "recipe", "exec")
+    documented = inspect.getdoc(fetch_cifar10_features)
+    assert (
+        textwrap.indent(_cifar10_features.RECIPE, " " * 4, lambda line: line != "\n") in documented
+    )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"X_train": None}, "X_train"),
+        ({"y_test": None}, "y_test"),
+        ({"X_train": np.zeros((10, 7, 1))}, r"\(n, n_features\) floats, got \(10, 7, 1\)"),
+        ({"X_train": np.zeros((10, 7), np.uint8)}, "floats, got .* uint8"),
+        ({"X_train": np.full((10, 7), np.inf)}, "X_train has NaN or infinite"),
+        ({"X_test": np.zeros((2, 8))}, "8"),
+        ({"y_train": np.zeros(9, np.int64)}, "10 integers"),
+        ({"y_train": np.zeros(10)}, "10 integers, got .* float64"),
+        ({"y_test": np.array([0, 10])}, "y_test must be from 0 to 9, got 0 to 10"),
+        ({"y_train": np.array([None] * 10)}, "not features of CIFAR-10"),
+    ],
+)
+def test_features_of_another_form_are_named(features, tmp_path, changes, message):
+    path = save_features(tmp_path, *features, **changes)
+    with pytest.raises(OSError, match=message) as caught:
+        fetch_cifar10_features(tmp_path, subset="all")
+    assert str(path) in str(caught.value)
+
+
+def test_a_broken_file_of_features_is_named(tmp_path):
+    (tmp_path / "cifar10_features.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(OSError, match=r"cifar10_features\.npz is not features of CIFAR-10"):
+        fetch_cifar10_features(tmp_path)
+
+
+def test_an_unknown_subset_of_features_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"subset must be.*'validation'"):
+        fetch_cifar10_features(tmp_path, subset="validation")
+
+
+def test_the_real_features(shared_dir):
+    folder = shared_dir / "data"
+    if not (folder / "cifar10_features.npz").exists():
+        pytest.skip(f"no cifar10_features.npz in {folder}")
+    X, y = fetch_cifar10_features(folder, subset="test", return_X_y=True)
+    assert X.ndim == 2
+    assert len(X) == len(y)
+    assert set(np.unique(y)) == set(range(10))

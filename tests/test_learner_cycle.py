@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -407,6 +407,23 @@ def test_budgets_of_all_sizes(initial, extra, batch_size, unlabeled, random_stat
     steps = np.diff(learner.history_["n_labels"])
     assert (steps[:-1] == batch_size).all()
     assert (steps[-1:] <= batch_size).all()
+
+
+@pytest.mark.parametrize("strategy", [MarginQuery(), BaitQuery(), RandomQuery()])
+def test_few_candidates_of_a_large_map_are_not_copied(strategy, tmp_path, monkeypatch):
+    rng = np.random.RandomState(0)
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float64, (300, 4))
+    X[:] = rng.normal(size=X.shape)
+    query = clone(strategy).set_params(random_state=0).fit(X[:20], (X[:20, 0] > 0).astype(int))
+    candidates = np.arange(200, 300)
+    copied = query.query(X, 5, candidates=candidates)
+
+    def refuse(*_):
+        raise AssertionError("the candidates of a memory map were copied")
+
+    monkeypatch.setattr("skbait.strategies._checks.memory_bytes", lambda device: 8 * 99 * 4 * 8)
+    monkeypatch.setattr("skbait.strategies.base.take_rows", refuse)
+    assert query.query(X, 5, candidates=candidates).tolist() == copied.tolist()
 
 
 def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):

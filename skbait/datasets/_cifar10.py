@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import os
 import pickle
 import tarfile
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from sklearn.datasets import fetch_file, get_data_home
+from sklearn.datasets import fetch_file
 from sklearn.utils import Bunch
+
+from skbait.datasets._home import find_data_home
 
 ARCHIVE = "cifar-10-python.tar.gz"
 ARCHIVE_URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
@@ -74,6 +74,10 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
         If no data are at hand and they may not or cannot be downloaded, or if a file is not what
         its name says.
 
+    See Also
+    --------
+    fetch_cifar10_features : The same images as features of a pretrained network.
+
     Examples
     --------
     >>> from skbait.datasets import fetch_cifar10
@@ -83,7 +87,7 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
     """
     if subset not in ("train", "test", "all"):
         raise ValueError(f"subset must be 'train', 'test' or 'all', got {subset!r}")
-    home = _data_home(data_home)
+    home = find_data_home(data_home)
     if (home / ARRAYS).exists():
         images, labels, names = _read_arrays(home / ARRAYS, subset)
     else:
@@ -93,12 +97,6 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
     if return_X_y:
         return images, labels
     return Bunch(data=images, target=labels, target_names=names, DESCR=_DESCRIPTION)
-
-
-def _data_home(data_home):
-    """Return the folder that `fetch_cifar10` looks in."""
-    chosen = data_home if data_home is not None else os.environ.get("SKBAIT_DATA") or None
-    return Path(get_data_home()) if chosen is None else Path(chosen).expanduser()
 
 
 def _download(home, *, allowed):

@@ -11,6 +11,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import validate_data
 
+from skbait._backend import memory_bytes
 from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
 from skbait.utils.targets import UNLABELED, has_label
@@ -161,6 +162,13 @@ def draw_subset(subset_size, n_pool, n, rng):
             f"n={n}: raise subset_size or choose fewer rows."
         )
     return None if size == n_pool else np.sort(_draw(n_pool, size, rng))
+
+
+def may_copy(X, n_rows):
+    """Tell whether so many rows of X may stand in memory: not most of a large memory map."""
+    if not isinstance(X, np.memmap):
+        return True  # they stand in memory already
+    return n_rows * X[:1].nbytes <= memory_bytes(torch.device("cpu")) / 8
 
 
 def as_positions(positions, n, n_pool, *, owner):
