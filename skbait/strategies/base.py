@@ -39,6 +39,7 @@ from skbait.strategies._checks import (
     is_fitted_name,
     is_table,
     leave_out_unlabeled,
+    may_copy,
 )
 from skbait.strategies.view import View
 from skbait.utils.data import num_rows, take_rows
@@ -90,7 +91,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
 
     See Also
@@ -124,6 +125,21 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
     **Rows without a label** are left out by `fit`, as in scikit-learn's semi-supervised module:
     -1 marks them among numbers, None or NaN among strings. Only where a frozen estimator has -1
     among its classes it is a class.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> from skbait import BaseQuery
+    >>> class MyEntropyQuery(BaseQuery):
+    ...     _needs = frozenset({"probabilities"})
+    ...
+    ...     def _select(self, view, n):
+    ...         entropy = torch.special.entr(view.pool_probabilities).sum(dim=1)
+    ...         return torch.argsort(entropy, descending=True, stable=True)[:n], entropy
+    >>> X, y = load_iris(return_X_y=True)
+    >>> MyEntropyQuery().fit(X[::10], y[::10]).query(X, 3).shape
+    (3,)
     """
 
     _needs: frozenset = frozenset()
@@ -242,9 +258,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             drawn = draw_subset(self.subset_size, n_candidates, n, rng)
             if drawn is not None:
                 candidates = drawn if candidates is None else candidates[drawn]
-            # a sub-pool is copied, and nothing else is read; most of a pool is seen where it is
+            # few rows are copied, and no others read; most of a pool is seen where it is
             few = drawn is not None or (candidates is not None and 2 * n_candidates < n_pool)
-            if few:
+            if few and may_copy(X_pool, len(candidates)):
                 X_seen, inside = take_rows(X_pool, candidates), None
                 known = {name: _of_rows(name, value, candidates) for name, value in known.items()}
             else:
