@@ -12,9 +12,11 @@ DEMO_ARGS ?=
 # make test JOBS=8 TEST_ARGS="-k learner"
 JOBS ?= 2
 TEST_ARGS ?=
+# make doc DOC_ARGS="-D plot_gallery=0": the pages without running the examples
+DOC_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format imports dist smoke bench clean
+.PHONY: help venv demo test lint format imports doc dist smoke bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +50,10 @@ format: $(INSTALLED) ## let ruff rewrite what it can
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+doc: $(INSTALLED) ## the documentation, to doc/_build/html; the examples find CIFAR-10 by SKBAIT_DATA
+	$(BIN)/python -m sphinx -b html -d doc/_build/doctrees -W --keep-going \
+	  $(DOC_ARGS) doc doc/_build/html
+
 dist: $(INSTALLED) ## build the sdist, and the wheel from it, into dist/
 	@rm -rf build dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
@@ -60,4 +66,6 @@ bench: $(INSTALLED) ## the benchmarks (see benchmarks/README.md)
 
 clean: ## remove what is built, drawn and cached; keep .venv
 	rm -rf build dist demo*.png .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf doc/_build doc/auto_examples doc/sg_execution_times.rst
+	rm -rf doc/api/*.rst doc/api/generated doc/api/backreferences
 	find skbait tests examples benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -133,7 +133,7 @@ class ActiveLearner(
         Names of the columns, where X is a data frame whose columns are all strings.
     X_labeled_ : data
         The labelled rows, in the order in which they came.
-    y_labeled_ : ndarray of shape (n_labels_,)
+    y_labeled_ : ndarray of shape (`n_labels_`,)
         Their labels.
     n_labels_ : int
         Number of labels used.

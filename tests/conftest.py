@@ -8,6 +8,7 @@ test's source derives. A test must hold for every seed.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def pytest_report_header(config):
         f"cuda {'yes' if torch.cuda.is_available() else 'no'}",
         f"skbait: data beside the checkout: {shared}",
     ]
+
+
+def load_api_reference():
+    """Return the module with the table of the API reference, which lies outside the package."""
+    spec = importlib.util.spec_from_file_location(
+        "api_reference", ROOT / "doc" / "api_reference.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -35,16 +35,30 @@ DENSE_BYTES = 8 * 2**30
 class Selection:
     """What `select` returns.
 
-    Attributes
+    Parameters
     ----------
     positions : torch.Tensor of shape (n,), int64
         Chosen rows of the pool, in the order in which the forward pass added them.
     gains : torch.Tensor of shape (N,), float64
         Decrease of tr(M⁻¹F) by each row of the pool alone, before any choice.
     regularization : float
-        λ.
+        The λ.
     form : str
         "dense" or "factored".
+
+    See Also
+    --------
+    select : Gives it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbait.fisher import select
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    >>> selection = select(features, probabilities, None, None, 2)
+    >>> selection.positions, selection.form
+    (tensor([1, 0]), 'dense')
     """
 
     positions: torch.Tensor
@@ -96,7 +110,7 @@ def select(
     top_c : int, default=2
         Classes in the expectation of ``variant="exp"``.
     regularization : float or "auto", default="auto"
-        λ, or ``kappa · tr(F) / P``, which makes the choice independent of the scale of the
+        The λ, or ``kappa · tr(F) / P``, which makes the choice independent of the scale of the
         features.
     kappa : float, default=0.1
         How large λ is with ``regularization="auto"``, relative to the mean information of a row.
@@ -133,6 +147,10 @@ def select(
     RuntimeWarning
         If λ is so small against tr(F) that float64 decides by rounding.
 
+    See Also
+    --------
+    skbait.BaitQuery : The same over any classifier with a linear last layer.
+
     Notes
     -----
     With m = min(oversample·n, N) forward steps, r the rows of a factor and Q = K - 1 (binary: 1):
@@ -140,6 +158,15 @@ def select(
     runs in the dtype of the features. Whatever its rounding, rows whose scores come close to the
     best are scored again in float64 before one is chosen, and the whole selection goes on in
     float64 if the running scores are seen to drift.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbait.fisher import select
+    >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> probabilities = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    >>> select(features, probabilities, None, None, 2).positions
+    tensor([1, 0])
     """
     _check_rows("", features, probabilities)
     n_pool, n_classes = probabilities.shape

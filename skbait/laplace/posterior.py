@@ -275,7 +275,7 @@ def sample_heads(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw heads from the Laplace posterior with one covariance for all logits.
 
-    Each row of the head, its bias as the last number, is drawn from N(μ, Σ) with
+    Each row of the head, its bias as the last number, is drawn from N(μ, Σ) with::
 
         Σ⁻¹ = λ I + Σ_i m_i h_i h_iᵀ
 
@@ -290,7 +290,7 @@ def sample_heads(
     n_samples : int
         How many heads to draw, S.
     prior_precision : float, default=1.0
-        λ.
+        The λ.
     likelihood : {"gaussian", "categorical"}, default="gaussian"
         m_i = 1, or p̂_i (1 - p̂_i) with p̂ the largest probability.
     probabilities : torch.Tensor of shape (L, K) or None, default=None
@@ -304,6 +304,25 @@ def sample_heads(
         Weights of the drawn heads.
     biases : torch.Tensor of shape (S, K'), float64
         Their biases.
+
+    See Also
+    --------
+    skbait.BaldQuery : Asks where such heads disagree.
+    skbait.LaplaceClassifier.sample : Draws from the posterior of a fitted classifier.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbait.laplace import sample_heads
+    >>> weights, biases = sample_heads(
+    ...     torch.zeros(3, 2),
+    ...     torch.zeros(3),
+    ...     torch.ones(5, 2),
+    ...     n_samples=10,
+    ...     generator=torch.Generator().manual_seed(0),
+    ... )
+    >>> weights.shape, biases.shape
+    (torch.Size([10, 3, 2]), torch.Size([10, 3]))
     """
     has_bias = head_bias is not None
     mean = head_weight.to(EXACT)

@@ -52,6 +52,11 @@ def area_under_curve(results, *, score="score"):
     pandas.DataFrame or dict of str to ndarray
         A row a run: `dataset`, `strategy`, `seed`, `area`, `final`.
 
+    See Also
+    --------
+    mean_curves : The curves themselves, averaged over the seeds.
+    summarize_strategies : Areas, final scores and win rates in one table.
+
     Notes
     -----
     With scores s_i at n_i labels, the area under the straight lines between them, over its width:
@@ -92,6 +97,11 @@ def mean_curves(results, *, score="score"):
         A row a data set, strategy and number of labels: `dataset`, `strategy`, `n_labels`,
         `mean`, `standard_error` (NaN for a single seed), `n_seeds`.
 
+    See Also
+    --------
+    area_under_curve : One number for each curve.
+    skbait.plotting.AcquisitionCurveDisplay : Draws the curves.
+
     Notes
     -----
     Where seeds have been scored at different numbers of labels (initial rows of a single class
@@ -131,6 +141,11 @@ def summarize_strategies(results, *, score="score"):
         A row a data set and strategy: `dataset`, `strategy`, `n_seeds`; `area` (the mean score
         over the label axis, see :func:`area_under_curve`) and `area_error`; `final` (the last
         score) and `final_error`. Standard errors are NaN for a single seed.
+
+    See Also
+    --------
+    labels_saved : What a strategy saves at equal score.
+    paired_tests : Whether two strategies differ.
 
     Examples
     --------
@@ -178,6 +193,11 @@ def paired_tests(results, *, baseline="random", metric="area", test="wilcoxon", 
         (those that both have), `difference` (its mean; positive: better than the baseline),
         `standard_error`, `p_value` (NaN for a single seed).
 
+    See Also
+    --------
+    win_rates : How often a strategy is ahead, without a test.
+    win_matrix : The same for every pair of strategies.
+
     Notes
     -----
     The values are not corrected for the number of strategies. Wilcoxon's test cannot fall below
@@ -222,6 +242,11 @@ def win_rates(results, *, baseline="random", metric="area", score="score"):
         A row a data set and strategy other than the baseline: `dataset`, `strategy`, `n_seeds`
         (those that both have), `win_rate`.
 
+    See Also
+    --------
+    win_matrix : Every strategy against every other.
+    paired_tests : Whether the difference is more than chance.
+
     Examples
     --------
     >>> from skbait.model_selection import win_rates
@@ -256,6 +281,11 @@ def win_matrix(results, *, metric="area", score="score"):
         over data sets; NaN on the diagonal, and where two have no run in common.
     names : list of str
         The strategies, the one that wins most first.
+
+    See Also
+    --------
+    win_rates : Each strategy against one.
+    skbait.plotting.WinMatrixDisplay : Draws the matrix.
 
     Examples
     --------
@@ -299,6 +329,11 @@ def labels_saved(results, *, baseline="random", score="score"):
         last score of the baseline, the mean over seeds), `labels_needed` to reach it (NaN where
         it is never reached), `labels_saved` (of those that the baseline had in the end), and
         `share_saved` (of the same).
+
+    See Also
+    --------
+    summarize_strategies : Areas, final scores and win rates in one table.
+    compare_strategies : Makes the results.
 
     Notes
     -----

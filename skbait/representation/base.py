@@ -51,6 +51,20 @@ class Representation:
     head_is_mean : bool, default=False
         Whether the probabilities average over a distribution of heads, whose mean `head` is.
         Otherwise `represent` drops a head that does not give the probabilities.
+
+    See Also
+    --------
+    represent : Gives it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.representation import represent
+    >>> X, y = load_iris(return_X_y=True)
+    >>> found = represent(LogisticRegression(max_iter=1000).fit(X, y), X)
+    >>> found.features.shape, found.probabilities.shape, found.classes
+    (torch.Size([150, 4]), torch.Size([150, 3]), array([0, 1, 2]))
     """
 
     features: torch.Tensor
@@ -252,6 +266,21 @@ def can_represent(estimator) -> bool:
     bool
         True where the type, or that of the wrapped estimator, has an adapter and the estimator
         gives probabilities.
+
+    See Also
+    --------
+    represent : Does it.
+    can_give_head : Whether there is a linear head too.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.representation import can_represent
+    >>> can_represent(LogisticRegression())
+    True
+    >>> can_represent(RandomForestClassifier())
+    False
     """
     return _is_registered(estimator)
 
@@ -269,6 +298,20 @@ def can_give_head(estimator) -> bool:
     -------
     bool
         False where it is known that there is none. A registered type is trusted.
+
+    See Also
+    --------
+    can_represent : Whether there are features and probabilities.
+
+    Examples
+    --------
+    >>> from sklearn.calibration import CalibratedClassifierCV
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.representation import can_give_head
+    >>> can_give_head(LogisticRegression())
+    True
+    >>> can_give_head(CalibratedClassifierCV(LogisticRegression()))
+    False
     """
     return can_represent(estimator)
 
@@ -309,6 +352,11 @@ def represent(estimator, X, *, last_layer=None, device="auto") -> Representation
     ValueError
         If the last layer cannot be determined, or the model's output cannot be read as
         probabilities.
+
+    See Also
+    --------
+    can_represent : Whether it is able to.
+    probabilities : Probabilities alone, of any classifier.
 
     Examples
     --------
@@ -376,6 +424,10 @@ def probabilities(estimator, X, *, device="auto") -> tuple[torch.Tensor, np.ndar
         One column a class, K >= 2.
     classes : ndarray of shape (K,)
         The labels of the columns.
+
+    See Also
+    --------
+    represent : Features and probabilities, in one pass.
 
     Examples
     --------

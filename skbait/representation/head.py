@@ -28,6 +28,10 @@ class Head:
         class; "ovr" scales the sigmoid of each logit to a sum of one, as scikit-learn's
         one-against-rest classifiers do.
 
+    See Also
+    --------
+    Representation : Has the head of a model.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

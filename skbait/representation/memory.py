@@ -28,6 +28,10 @@ class FeatureMemory:
 
     It is a cache: copies and pickles of it are empty, and it changes no result.
 
+    See Also
+    --------
+    skbait.ActiveLearner : Keeps one where ``update="laplace"``.
+
     Examples
     --------
     >>> import numpy as np

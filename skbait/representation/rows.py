@@ -98,12 +98,23 @@ def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
     Returns
     -------
     torch.Tensor of shape (N, D)
-        float32 or float64. It may share the memory of X, so do not write to it.
+        In float32 or float64. It may share the memory of X, so do not write to it.
 
     Raises
     ------
     TypeError
         If X holds no numbers that can stand in one row of features.
+
+    See Also
+    --------
+    represent : Features under a model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.representation import rows_as_features
+    >>> rows_as_features(np.zeros((5, 8, 8))).shape
+    torch.Size([5, 64])
     """
     if kind_of(X) in ("dict", "dataset"):
         raise TypeError(

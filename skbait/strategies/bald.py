@@ -37,7 +37,7 @@ class BaldQuery(BaseQuery):
     n_samples : int, default=50
         How many heads are drawn; the same ones for all rows.
     prior_precision : float, default=1.0
-        λ of ``posterior="laplace"``. It is relative to the squared length of the features.
+        The λ of ``posterior="laplace"``. It is relative to the squared length of the features.
     dropout : float, default=0.5
         Share of the features that ``posterior="dropout"`` leaves out of each head.
     batch : {"top", "power"}, default="top"
@@ -66,7 +66,7 @@ class BaldQuery(BaseQuery):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
 
     See Also
@@ -76,11 +76,12 @@ class BaldQuery(BaseQuery):
 
     Notes
     -----
-    With p_s the probabilities of a row under head s of S, and p̄ their mean over s, the utility is
+    With p_s the probabilities of a row under head s of S, and p̄ their mean over s, the utility
+    is::
 
         I = H(p̄) - 1/S Σ_s H(p_s) = 1/S Σ_s KL(p_s ‖ p̄)
 
-    computed as the second form, whose terms are never negative. The heads are
+    computed as the second form, whose terms are never negative. The heads are::
 
         laplace: each row of the head, its bias as the last number, from N(μ, Σ),
                  Σ⁻¹ = λ I + Σ_i h_i h_iᵀ over the labelled rows (h with a 1 for the bias)

@@ -112,7 +112,7 @@ class BossQuery(EnsembleQuery):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
     candidate_losses_ : ndarray of float64 of shape (n_candidates,)
         Set by `query`, of the last one: the held-out loss of each candidate batch.

@@ -64,7 +64,7 @@ class DropQuery(BaseQuery):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
 
     See Also
@@ -185,6 +185,21 @@ def drop_candidates(
     torch.Tensor of int64 of shape (M,)
         Positions, ascending: the rows that change in more than half of the passes, or in fewer
         where these are less than ``min_candidates · n``, or all.
+
+    See Also
+    --------
+    skbait.DropQuery : Clusters the candidates, and takes a row of each cluster.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skbait.representation import Head
+    >>> from skbait.strategies.drop_query import drop_candidates
+    >>> features = torch.tensor([[1.0, 0.9], [9.0, 0.0]])
+    >>> head = Head(torch.eye(2), torch.zeros(2))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> drop_candidates(features, head, 1, generator, dropout=0.5, min_candidates=1)
+    tensor([0])
     """
     changes = _count_changes(features, head, generator, n_passes, dropout)  # (N,)
     wanted = min(min_candidates * n, len(changes))

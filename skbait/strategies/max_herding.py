@@ -30,7 +30,7 @@ class MaxHerdingQuery(BaseQuery):
         :class:`~sklearn.frozen.FrozenEstimator` is used as it is. None fits nothing: the features
         are X itself.
     length_scale : float, default=1.0
-        σ of the kernel ``exp(-‖h - z‖² / σ²)``. Rows of unit norm are at most 2 apart.
+        The σ of the kernel ``exp(-‖h - z‖² / σ²)``. Rows of unit norm are at most 2 apart.
     subset_size : int, float or None, default=None
         Choose from a random sub-pool of this many rows (float: this fraction of the pool).
     last_layer : str or None, default=None
@@ -52,7 +52,7 @@ class MaxHerdingQuery(BaseQuery):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
 
     See Also
@@ -62,7 +62,7 @@ class MaxHerdingQuery(BaseQuery):
     Notes
     -----
     With m_j the present coverage of row j, the largest k(h_i, h_j) over labelled and chosen rows
-    i, each step takes the row of the largest gain
+    i, each step takes the row of the largest gain::
 
         g_i = mean over the pool rows j of relu( k(h_i, h_j) - m_j )
 

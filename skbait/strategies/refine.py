@@ -70,7 +70,7 @@ class RefineQuery(BaseRefine):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
     pool_sizes_ : ndarray of int64 of shape (n_rounds + 1,)
         Set by `query`, of the last one: the sizes of C₀ to C_R.
@@ -85,9 +85,9 @@ class RefineQuery(BaseRefine):
 
     Notes
     -----
-    With M members, C_r = ∪ₘ ∪ⱼ mⱼ(S_rmj), where S_rmj is a random subsample of C_{r-1} of
+    With M members, ``C_r = ∪ₘ ∪ⱼ mⱼ(S_rmj)``, where S_rmj is a random subsample of C_{r-1} of
     ``max(n, subsample · |C_{r-1}|)`` rows and mⱼ the batch of n rows that m chooses in it. So
-    n ≤ |C_r| ≤ min(M·J·n, |C_{r-1}|).
+    ``n ≤ |C_r| ≤ min(M·J·n, |C_{r-1}|)``.
 
     The model runs over the pool once. The cost is that of M·J·R + 1 choices from at most
     `max_first_subsample`, then ``subsample · max_pool`` rows; that of the first round does
@@ -241,7 +241,7 @@ class RefinePool(BaseRefine):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
     pool_sizes_ : ndarray of int64 of shape (n_rounds + 1,)
         Set by `filter`, of the last one: number of rows before the first round and after each.

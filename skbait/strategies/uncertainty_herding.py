@@ -34,7 +34,7 @@ class UncertaintyHerdingQuery(BaseQuery):
         :class:`~sklearn.frozen.FrozenEstimator` is used as it is. None means
         :class:`~sklearn.linear_model.LogisticRegression`, and X is the embedding itself.
     length_scale : "auto" or float, default="auto"
-        σ of the kernel ``exp(-‖h - z‖² / σ²)``. "auto" is the distance between the two closest
+        The σ of the kernel ``exp(-‖h - z‖² / σ²)``. "auto" is the distance between the two closest
         labelled rows that are no duplicates, and 1 where there are no two such rows.
     temperature : "auto" or float, default="auto"
         What the logits are divided by. "auto" is found by cross-validation on the labelled rows,
@@ -60,7 +60,7 @@ class UncertaintyHerdingQuery(BaseQuery):
         Their labels.
     n_features_in_ : int
         Number of features seen in `fit`, where X is a table.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
 
     See Also
@@ -71,7 +71,7 @@ class UncertaintyHerdingQuery(BaseQuery):
     Notes
     -----
     With m_j the present coverage of row j, the largest k(h_i, h_j) over labelled and chosen rows
-    i, each step takes the row of the largest gain
+    i, each step takes the row of the largest gain::
 
         g_i = mean over the pool rows j of u_j · relu( k(h_i, h_j) - m_j ),     u_j = 1 - (p₁ - p₂)
 

@@ -64,6 +64,11 @@ class View:
     rng : RandomState instance
         Where all randomness of the strategy comes from.
 
+    See Also
+    --------
+    skbait.BaseQuery : Makes it, and hands it to a strategy.
+    skbait.representation.represent : Where features and probabilities come from.
+
     Examples
     --------
     >>> import numpy as np

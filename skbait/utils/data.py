@@ -42,6 +42,17 @@ def kind_of(X) -> str:
     ------
     TypeError
         If X holds no rows that can be counted and taken.
+
+    See Also
+    --------
+    num_rows : How many rows there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.data import kind_of
+    >>> kind_of(np.zeros((2, 3))), kind_of({"image": np.zeros((2, 8, 8))})
+    ('array', 'dict')
     """
     if isinstance(X, np.ndarray):
         return "array"
@@ -84,6 +95,11 @@ def num_rows(X) -> int:
     int
         How many there are.
 
+    See Also
+    --------
+    kind_of : The kinds of container.
+    take_rows : Some of the rows.
+
     Examples
     --------
     >>> import numpy as np
@@ -118,6 +134,22 @@ def row_shape(X) -> tuple[int, ...] | None:
     ----------
     X : object
         Rows.
+
+    Returns
+    -------
+    tuple of int or None
+        The shape; empty where a row is a single number.
+
+    See Also
+    --------
+    num_rows : How many rows there are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.data import row_shape
+    >>> row_shape(np.zeros((100, 8, 8)))
+    (8, 8)
     """
     kind = kind_of(X)
     if kind == "frame" and not hasattr(X, "shape"):
@@ -143,6 +175,11 @@ def take_rows(X, positions):
     object
         The rows. A torch Dataset becomes a ``torch.utils.data.Subset``, a sparse matrix whose
         format has no rows (COO, DIA, BSR) a CSR one.
+
+    See Also
+    --------
+    concatenate_rows : Joins rows.
+    num_rows : How many rows there are.
 
     Examples
     --------
@@ -186,6 +223,10 @@ def concatenate_rows(parts):
     object
         A container of the same kind; a ``torch.utils.data.ConcatDataset`` for torch Datasets, an
         array for memory maps, CSR for sparse matrices.
+
+    See Also
+    --------
+    take_rows : Some rows of a container.
 
     Examples
     --------

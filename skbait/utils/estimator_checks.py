@@ -51,6 +51,18 @@ def query_checks() -> list[Callable]:
         Each is called with an unfitted strategy and, as ``data=``, what `check_query_strategy`
         says; it raises an AssertionError where the strategy fails, and
         :class:`unittest.SkipTest` where it does not concern the strategy.
+
+    See Also
+    --------
+    check_query_strategy : Runs them all.
+
+    Examples
+    --------
+    >>> from skbait import MarginQuery
+    >>> from skbait.utils.estimator_checks import query_checks
+    >>> checks = {check.__name__: check for check in query_checks()}
+    >>> len(checks) > 10
+    True
     """
     return list(_CHECKS)
 
@@ -73,6 +85,11 @@ def check_query_strategy(strategy, *, data=None, expected_failed_checks=None) ->
     ------
     AssertionError
         If a check fails; the message names it.
+
+    See Also
+    --------
+    parametrize_with_query_checks : A pytest test of each check.
+    sklearn.utils.estimator_checks.check_estimator : The checks of everything but `query`.
 
     Examples
     --------
@@ -109,6 +126,11 @@ def parametrize_with_query_checks(strategies, *, data=None, expected_failed_chec
     -------
     pytest.MarkDecorator
         For a test with the arguments `strategy` and `check`.
+
+    See Also
+    --------
+    check_query_strategy : All checks in one call.
+    sklearn.utils.estimator_checks.parametrize_with_checks : The same for scikit-learn's checks.
 
     Examples
     --------

@@ -78,6 +78,10 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
     ValueError
         If a net cannot be trained sensibly on these rows; the message says what to set.
 
+    See Also
+    --------
+    EncodedClassifier : What a net becomes whose labels are no numbers 0..K-1.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -24,6 +24,17 @@ def input_tags_of(estimator) -> InputTags:
     -------
     sklearn.utils.InputTags
         The copy.
+
+    See Also
+    --------
+    sklearn.utils.get_tags : All tags of an estimator of scikit-learn's.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.utils.introspection import input_tags_of
+    >>> input_tags_of(LogisticRegression()).sparse
+    True
     """
     try:
         return deepcopy(get_tags(estimator).input_tags)
@@ -47,6 +58,18 @@ def takes_nan(estimator) -> bool:
     -------
     bool
         True where X is not to be searched for NaN.
+
+    See Also
+    --------
+    input_tags_of : The tags themselves.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.utils.introspection import takes_nan
+    >>> takes_nan(HistGradientBoostingClassifier()), takes_nan(LogisticRegression())
+    (True, False)
     """
     steps = getattr(estimator, "steps", None)
     if isinstance(steps, list):

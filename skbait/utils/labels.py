@@ -218,6 +218,21 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         The fitted clone of `estimator`.
     classes_ : ndarray of shape (K,)
         The labels.
+
+    See Also
+    --------
+    fit_clone : Puts it around a net where it is needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skbait.utils.fitting import EncodedClassifier
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> y = np.array(["cat", "cat", "dog", "dog"])
+    >>> model = EncodedClassifier(LogisticRegression()).fit(X, y)
+    >>> model.predict(X[:1]), model.estimator_.classes_
+    (array(['cat'], dtype='<U3'), array([0, 1]))
     """
 
     def __init__(self, estimator, classes=None):

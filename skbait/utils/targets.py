@@ -36,6 +36,16 @@ def as_vector(y, n_rows, *, name="y", owner="This estimator") -> np.ndarray:
     -------
     ndarray of shape (n_rows,)
         The labels. None and NaN in a list of strings stay what they are.
+
+    See Also
+    --------
+    has_label : Which entries are labels.
+
+    Examples
+    --------
+    >>> from skbait.utils.targets import as_vector
+    >>> as_vector([0, 1, -1], 3)
+    array([ 0,  1, -1])
     """
     if y is None:
         raise ValueError(f"{owner} requires {name} to be passed, but the target {name} is None.")
@@ -68,6 +78,20 @@ def has_label(y) -> np.ndarray:
     -------
     ndarray of bool of shape (n_rows,)
         True where there is a label.
+
+    See Also
+    --------
+    as_vector : Labels as a vector.
+    tidy : Labels alone, in their plainest dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.targets import has_label
+    >>> has_label(np.array([0, 1, -1]))
+    array([ True,  True, False])
+    >>> has_label(np.array(["cat", None], dtype=object))
+    array([ True, False])
     """
     if y.dtype.kind == "f":
         return ~(np.isnan(y) | (y == UNLABELED))
@@ -92,6 +116,17 @@ def tidy(labels, *, name="y") -> np.ndarray:
     -------
     ndarray of shape (n,)
         Booleans, integers, whole floats, strings, or an object array of strings.
+
+    See Also
+    --------
+    has_label : Which entries are labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.targets import tidy
+    >>> tidy(np.array([1, 2], dtype=object))
+    array([1, 2])
     """
     if labels.dtype.kind == "O":
         labels = _unbox(labels, name)

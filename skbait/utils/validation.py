@@ -49,6 +49,17 @@ def check_rows(X, *, name="X", owner="This estimator"):
     -------
     object
         X itself, or an array made of a list or of objects.
+
+    See Also
+    --------
+    check_finite : Looks at the values.
+
+    Examples
+    --------
+    >>> from skbait.utils.validation import check_rows
+    >>> check_rows([[1, 2], [3, 4]])
+    array([[1, 2],
+           [3, 4]])
     """
     if not isinstance(X, (str, bytes)) and hasattr(X, "__array__") and not hasattr(X, "shape"):
         X = np.asarray(X)
@@ -92,9 +103,23 @@ def check_finite(X, *, name="X", owner="This estimator") -> None:
     owner : str, default="This estimator"
         Who asks, for an error.
 
+    See Also
+    --------
+    check_rows : Checks that there are rows, whatever their values.
+
     Notes
     -----
     ``sklearn.set_config(assume_finite=True)`` switches the check off.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbait.utils.validation import check_finite
+    >>> check_finite(np.ones((2, 2)))
+    >>> check_finite(np.array([[1.0, np.nan]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: ...
     """
     if get_config()["assume_finite"]:
         return
@@ -137,6 +162,16 @@ def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
     -------
     int
         `n`.
+
+    See Also
+    --------
+    skbait.utils.data.num_rows : How many rows there are.
+
+    Examples
+    --------
+    >>> from skbait.utils.validation import check_number_of_rows
+    >>> check_number_of_rows(3, 10)
+    3
     """
     if not isinstance(n, numbers.Integral) or isinstance(n, (bool, np.bool_)):
         raise InvalidParameterError(
@@ -165,6 +200,16 @@ def seed_from(random_state) -> int:
     -------
     int
         Between 0 and 2**31 - 2.
+
+    See Also
+    --------
+    sklearn.utils.check_random_state : Makes a RandomState, by the global one for None.
+
+    Examples
+    --------
+    >>> from skbait.utils.validation import seed_from
+    >>> seed_from(7) == seed_from(7)
+    True
     """
     if random_state is None:
         rng = np.random.RandomState(np.random.SeedSequence().generate_state(4))
@@ -182,6 +227,28 @@ def same_on_failure(estimator) -> Iterator[None]:
     estimator : object
         The object. A RandomState instance among its attributes is put back to where it was, too;
         other attributes are not copied, only put back.
+
+    Yields
+    ------
+    None
+        Nothing: the block is what it is for.
+
+    See Also
+    --------
+    skbait.utils.fitting.fit_clone : Fits a clone, and leaves the estimator alone.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from skbait.utils.validation import same_on_failure
+    >>> thing = SimpleNamespace(value=1)
+    >>> try:
+    ...     with same_on_failure(thing):
+    ...         thing.value = 2
+    ...         raise RuntimeError
+    ... except RuntimeError:
+    ...     print(thing.value)
+    1
     """
     before = dict(vars(estimator))
     random_state = before.get("random_state")
