@@ -9,6 +9,7 @@ import torch
 
 from skbait._backend import EXACT
 from skbait.fisher.blocks import gain
+from skbait.fisher.course import Course, course
 from skbait.fisher.linalg import inverse, symmetrise
 
 
@@ -63,9 +64,11 @@ class Few:
             G.
         """
         own = self.columns(i)
-        block = self.pi[own, own]
-        eye = torch.eye(self.rank, dtype=block.dtype)
-        return inverse(block + eye, name="block of the chosen row")
+        return self._posterior(self.pi[own, own])
+
+    def _posterior(self, block: torch.Tensor) -> torch.Tensor:
+        eye = torch.eye(len(block), dtype=block.dtype)
+        return inverse(block + eye, name="block of the chosen rows")
 
     def gains(self) -> torch.Tensor:
         """Present score of every row, (B,)."""
@@ -76,21 +79,22 @@ class Few:
         )
         return gain(pi, gamma)
 
-    def choose(self, i: int):
-        """Choose the i-th row.
+    def choose(self, rows: list[int]):
+        """Choose some rows at once.
 
         Parameters
         ----------
-        i : int
-            Which row.
+        rows : list of int
+            Which rows s, m of them: Π_ss and its like are then blocks of m·r columns.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (r, B·r), float64
+        tuple of torch.Tensor of shape (m·r, B·r), float64
             G Π_s: and G (Γ_s: - S G Π_s:), which change the columns of all other rows too.
         """
-        own = self.columns(i)
-        g, pi_s, gamma_s = self.posterior(i), self.pi[own], self.gamma[own]
+        own = [column for i in rows for column in range(i * self.rank, (i + 1) * self.rank)]
+        pi_s, gamma_s = self.pi[own], self.gamma[own]
+        g = self.posterior(rows[0]) if len(rows) == 1 else self._posterior(pi_s[:, own])
         g_pi = g @ pi_s
         rest = g @ (gamma_s - gamma_s[:, own] @ g_pi)
         self.gamma = self.gamma - gamma_s.T @ g_pi - pi_s.T @ rest
@@ -120,21 +124,32 @@ class Batch:
     """
 
     def __init__(self, rows: list[int], state, buffer: torch.Tensor):
+        self.rows = rows
         self.place = {row: i for i, row in enumerate(rows)}
         self.chosen: list[int] = []  # columns of Π of the chosen rows
         rank = state.pool.rank
         self.width = width = len(rows) * rank
         shape = (len(state.pool), rank, 2 * width)
         self.products = buffer[: math.prod(shape)].view(shape)
-        if rank == 1 and width > 1:  # every column contiguous
+        if rank == 1:  # every column contiguous
             self.products = self.products.view(2 * width, -1).T[:, None, :]
         pi, gamma = state.couple(rows, self.products)
         self.few = Few(pi, gamma, rank)
         self.first = self.few.pi, self.few.gamma
         self.mix = torch.eye(2 * width, dtype=EXACT)
 
-    def couple(self, row: int):
-        """P_x, Q_x of all candidates and a_s, c_s, G at the present state for a row of the batch.
+    def couple(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """P_x and Q_x of all candidates for the only row of a batch.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (N, r, r)
+            P and Q.
+        """
+        return self.products[:, :, : self.width], self.products[:, :, self.width :]
+
+    def blocks(self, row: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """a_s, c_s and G of a row of the batch at the present state.
 
         Parameters
         ----------
@@ -143,36 +158,54 @@ class Batch:
 
         Returns
         -------
-        tuple of torch.Tensor
-            P and Q, (N, r, r); a_s, c_s and G, (r, r) float64 on the CPU.
+        tuple of torch.Tensor of shape (r, r), float64 on the CPU
+            The three blocks.
         """
         i = self.place[row]
         own = self.few.columns(i)
-        rank = self.few.rank
-        values = self.products
-        if self.width > 1 and rank == 1:
-            columns = [*range(own.start, own.stop)]
-            columns += [self.width + column for column in columns]
-            mix = self.mix[:, columns].to(values)
-            values = (mix.T @ values[:, 0, :].T).T[:, None, :]
-        a_s, c_s = self.few.pi[own, own], self.few.gamma[own, own]
-        return values[:, :, :rank], values[:, :, rank:], a_s, c_s, self.few.posterior(i)
+        return self.few.pi[own, own], self.few.gamma[own, own], self.few.posterior(i)
 
-    def choose(self, row: int) -> None:
-        """Count a row as chosen.
+    def course(self, row: int, most: int) -> tuple[list[int], Course]:
+        """Work out the choice of a row and of those foreseen after it, all of rank one.
 
         Parameters
         ----------
         row : int
             A row of the batch.
+        most : int
+            At most so many choices.
+
+        Returns
+        -------
+        rows : list of int
+            In the order of choice.
+        course : Course
+            See `skbait.fisher.course`.
         """
-        i = self.place[row]
-        own = self.few.columns(i)
-        self.chosen += range(own.start, own.stop)
-        if self.width > self.few.rank:
-            g_pi, rest = self.few.choose(i)
-            width = self.width
-            p, q = self.mix[:, own], self.mix[:, width + own.start : width + own.stop]
+        chosen = {self.rows[i] for i in self.chosen}  # rank one: a column is a row
+        later = [other for other in self.rows if other != row and other not in chosen]
+        rows = [row, *later][:most]
+        own = [self.place[other] for other in rows]
+        pi, gamma = (matrix[own][:, own] for matrix in (self.few.pi, self.few.gamma))
+        p, q = self.mix[:, own], self.mix[:, [self.width + i for i in own]]
+        worked_out = course(pi, gamma, p, q)
+        return rows[: len(worked_out)], worked_out
+
+    def choose(self, rows: list[int]) -> None:
+        """Count rows as chosen.
+
+        Parameters
+        ----------
+        rows : list of int
+            Rows of the batch, in the order of choice.
+        """
+        places = [self.place[row] for row in rows]
+        rank, width = self.few.rank, self.width
+        own = [column for i in places for column in range(i * rank, (i + 1) * rank)]
+        self.chosen += own
+        if width > rank:
+            g_pi, rest = self.few.choose(places)
+            p, q = self.mix[:, own], self.mix[:, [width + column for column in own]]
             self.mix = self.mix - torch.cat([p @ g_pi, q @ g_pi + p @ rest], dim=1)
 
     def update(self):

@@ -11,6 +11,7 @@ are many, so that a step reads the P×P matrices and does not write them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -39,7 +40,7 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
     weight : float
         Factor of the sum.
     out : torch.Tensor of shape (Q·D, Q·D), float64
-        Added to in place; only blocks k <= l, for Q = 1 three quarters of it: see `mirror`.
+        Added to in place; only blocks k <= l, for Q = 1 the upper part of it: see `mirror`.
     """
     n_features, n_columns = rows.n_features, rows.n_columns
     blocks = out.view(n_columns, n_features, n_columns, n_features)
@@ -53,17 +54,16 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
         blocks[k, :, k:, :] += product.view(n_features, n_columns - k, n_features)
 
     def add_one_column(chunk: slice) -> None:
-        # symmetric: all but the lower left quarter
-        a = rows.exact_coefficients(chunk)
-        scaled = rows.features[chunk] * (a.square().sum(1) * weight).sqrt()  # (n, D), float64
-        half = n_features // 2
-        right = scaled.T @ scaled[:, half:]  # (D, D - half)
-        left = scaled[:, :half].T @ scaled[:, :half]
-        out[:half, :half] += left
-        out[:, half:] += right
+        # symmetric: what lies on and right of a few square blocks on the diagonal
+        h, a = rows.exact(chunk)
+        h = h * (a.square().sum(1) * weight).sqrt()  # (n, D)
+        for start in range(0, n_features, width):
+            panel = slice(start, start + width)
+            out[panel, start:].addmm_(h[:, panel].T, h[:, start:])
 
     if n_columns == 1:
-        rows.for_chunks(add_one_column, 8 * 3 * n_features)
+        width = panel_width(n_features)
+        rows.for_chunks(add_one_column, 8 * 2 * n_features)
         return
     for k in range(n_columns):
         bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
@@ -91,9 +91,17 @@ def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
         for other in range(k):
             blocks[k, :, other, :] = blocks[other, :, k, :].T
     if n_columns == 1:
-        half = n_features // 2
-        matrix[half:, :half] = matrix[:half, half:].T
+        width = panel_width(n_features)
+        for start in range(0, n_features, width):
+            matrix[start + width :, start : start + width] = (
+                matrix[start : start + width, start + width :].T
+            )
     return matrix
+
+
+def panel_width(n_features: int) -> int:
+    """Columns of a panel of a symmetric D×D matrix; with four panels, 5/8 of it are computed."""
+    return max(1, -(-n_features // 4))
 
 
 class DenseForm:
@@ -235,21 +243,33 @@ class DenseForm:
         v, u, z = self._current(rows)
         return symmetrise(v.T @ u), symmetrise(v.T @ z)
 
-    def foresee(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Like `among`, but in float32: enough to foresee choices.
+    def foresight(self, rows: torch.Tensor) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+        """Columns of the blocks among many rows of rank one: float32 is enough to foresee choices.
 
         Parameters
         ----------
-        rows : list of int
-            M rows of the pool.
+        rows : torch.Tensor of shape (m,), int64
+            Rows of the pool.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (M·r, M·r), float32
-            The two matrices.
+        callable
+            Gives V M⁻¹ v and V M⁻¹FM⁻¹ v, (m,) in float32, for v the V of the i-th row.
         """
-        v, u, z = self._current(rows, torch.float32)
-        return symmetrise(v.T @ u), symmetrise(v.T @ z)
+        v = self.pool.features[rows] * self.pool.coefficients[rows, :, 0]  # Q = r = 1: (m, D)
+        v = v.to(torch.float32)
+        solve, sandwich = self.inverse.to(v), self.sandwich.to(v)
+        past_u, past_w = (past[:, : self.used].to(v) for past in (self.u, self.w))
+
+        def column(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+            u, z = solve @ v[i], sandwich @ v[i]
+            if self.used:
+                vu, vw = past_u.T @ v[i], past_w.T @ v[i]
+                u = torch.addmv(u, past_u, vu, alpha=-1.0)
+                z = torch.addmv(torch.addmv(z, past_u, vw, alpha=-1.0), past_w, vu, alpha=-1.0)
+            return v @ u, v @ z
+
+        return column
 
     def removal(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E = I - V_S M⁻¹ V_Sᵀ and D = V_S M⁻¹FM⁻¹ V_Sᵀ with all chosen rows in M.
@@ -282,13 +302,12 @@ class DenseForm:
         z = torch.linalg.solve_triangular(root.T, q1, upper=True)
         return symmetrise(q2 @ q2.T), symmetrise(q2 @ (z.T @ (fisher @ z)) @ q2.T)
 
-    def _current(self, rows: list[int], dtype=EXACT):
-        """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r), at the present state."""
+    def _current(self, rows: list[int]):
+        """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r) float64, at the present state."""
         v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
-        v = v.to(dtype)
-        u, z = self.inverse.to(dtype) @ v, self.sandwich.to(dtype) @ v
+        u, z = self.inverse @ v, self.sandwich @ v
         if self.used:
-            past_u, past_w = (past[:, : self.used].to(dtype) for past in (self.u, self.w))
+            past_u, past_w = self.u[:, : self.used], self.w[:, : self.used]
             vu, vw = past_u.T @ v, past_w.T @ v
             z = torch.addmm(torch.addmm(z, past_u, vw, alpha=-1), past_w, vu, alpha=-1)
             u = torch.addmm(u, past_u, vu, alpha=-1)

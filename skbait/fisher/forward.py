@@ -14,6 +14,7 @@ import torch
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.batch import Batch, Few
 from skbait.fisher.blocks import downdate, gain
+from skbait.fisher.course import Course, foresee, play
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
@@ -33,7 +34,7 @@ MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
 # Rows among which the next choices are sought.
-CANDIDATES = 256
+CANDIDATES = 1024
 
 
 class Forward:
@@ -60,6 +61,9 @@ class Forward:
             8 * 6 * pool.rank**2, len(pool), pool.chunk_size, device=device
         )
         self.ahead = state.ahead
+        self.chunk_of_course = rows_per_chunk(
+            (8 * 3 + 4 * 4) * self.ahead, len(pool), pool.chunk_size, device=device
+        )
         self.renewals = 0
         self.group: torch.Tensor | None = None
         self.batch: Batch | None = None
@@ -79,17 +83,19 @@ class Forward:
             Positions in the order of choice.
         """
         chosen: list[int] = []
-        for step in range(n_steps):
+        while len(chosen) < n_steps:
             s, score = self._best()
-            if step + 1 < n_steps:
-                seen = self._couple(s)
-                while not self._trust(s, score, *seen[2:]) and self._renew():
-                    s, score = self._best()  # the choice itself rested on bad scores
-                    seen = self._couple(s)
-            chosen.append(s)
-            self.closed = torch.tensor(chosen, device=self.gains.device)
-            if step + 1 < n_steps:
-                self._add(s, *seen)
+            left = n_steps - len(chosen)
+            if left == 1:
+                return [*chosen, s]
+            seen = self._couple(s, left)
+            while not self._trust(s, score, *seen) and self._renew():
+                s, score = self._best()  # the choice itself rested on bad scores
+                seen = self._couple(s, left)
+            if self.ahead == 1:
+                self._add(s, chosen, *seen)
+            else:
+                self._play(s, chosen, left)
         return chosen
 
     def _start(self) -> None:
@@ -101,7 +107,8 @@ class Forward:
         self.start = 1.0 + _trace(self.a), _trace(self.c)
         pool = self.state.pool
         self.buffer = pool.features.new_empty(len(pool) * pool.rank**2 * 2 * self.ahead)
-        self._score()
+        self.after = self.a.new_empty(len(pool) * 2 * self.ahead if self.ahead > 1 else 0)
+        self._score(self.closed.tolist())
         if pool.features.dtype != EXACT:
             self._probe()
 
@@ -166,23 +173,90 @@ class Forward:
         parts = [rows[i : i + MANY] for i in range(0, len(rows), MANY)]
         return torch.cat([Few(*self.state.among(part), rank).gains() for part in parts])
 
-    def _add(self, s: int, p, q, a_s, c_s, g) -> None:
-        """Add the row s, coupled before, to M and change all scores."""
-        self.batch.choose(s)
+    def _add(self, s: int, chosen: list[int], a_s, c_s, g) -> None:
+        """Add the row s, coupled before, to M, to those chosen, and change all scores."""
+        p, q = self.batch.couple()
+        self.batch.choose([s])
         c_s, g = c_s.to(self.a.device), g.to(self.a.device)
 
         def change(rows: slice) -> None:
             downdate(self.a[rows], self.c[rows], p[rows], q[rows], g, c_s)
 
         for_chunks(change, len(self.gains), self.chunk)
-        self._score()
+        chosen.append(s)
+        self._score(chosen)
 
-    def _couple(self, s: int):
-        """P_x, Q_x of all rows, a_s, c_s and G of s; by a new batch where s is in none."""
+    def _play(self, s: int, chosen: list[int], left: int) -> None:
+        """Add the row s, coupled before, and what is foreseen after it as far as that is certain.
+
+        Everything is as if the rows were chosen one by one: where the next choice is a close
+        call, or an outside row is before it, or the running scores are off, the course ends.
+        """
+        rows, course = self.batch.course(s, left)
+        k = len(course)
+        products = self.batch.products[:, 0, :].T
+        mix = course.mix.to(products)
+        after = self.after[: 2 * k * len(self.gains)].view(2 * k, -1)
+        threshold = self.gains.new_tensor(course.gains[1:])[:, None] * (1.0 - 2.0 * WIDE)
+        near = []
+
+        def change(part: slice) -> None:
+            a, c = self.a[part, 0, 0], self.c[part, 0, 0]
+            found = play(mix, products[:, part], a, c, threshold, after[:, part])
+            found[:, 1] += part.start
+            near.append(found)
+
+        for_chunks(change, len(self.gains), self.chunk_of_course)
+        near = torch.cat(near)
+        m = self._certain(rows, course, near, after, {*chosen, s}) if k > 1 else 1
+        self.a[:, 0, 0], self.c[:, 0, 0] = after[m - 1], after[k + m - 1]
+        self.batch.choose(rows[:m])
+        chosen += rows[:m]
+        self._score(chosen)
+
+    def _certain(self, rows: list[int], course: Course, near, after, closed: set[int]) -> int:
+        """How many rows of a course, the first included, are certain to be chosen in its order.
+
+        What `_best` and `_trust` do step by step, for the few rows whose scores are near.
+        """
+        k = len(course)
+        if len(near) > CROWD * k:
+            return 1
+        when, row = near[near[:, 0].argsort(stable=True)].T.contiguous()
+        a0, c0 = (values[row] for values in self.start)
+        a, c = 1.0 + after[when, row], after[k + when, row]
+        seen = torch.stack([c / a, a0 / a + c0 / c.clamp_min(1e-300)]).cpu()
+        bounds = torch.searchsorted(when.cpu(), torch.arange(k)).tolist()
+        row = row.tolist()
+        for j in range(1, k):
+            here = slice(bounds[j - 1], bounds[j])
+            candidates = {
+                x: (score, amplified)
+                for x, score, amplified in zip(row[here], *seen[:, here].tolist(), strict=True)
+                if x not in closed
+            }
+            s, exact = rows[j], course.gains[j]
+            score, amplified = candidates.pop(s, (0.0, 0.0))
+            worst = max([amplified, *(amplified for _, amplified in candidates.values())])
+            if not (score > 0.0 and exact > 0.0) or not self.error * worst <= DRIFT:
+                return j
+            surely = score * (1.0 - self.error * amplified)
+            others = (x * (1.0 + self.error * amplified) for x, amplified in candidates.values())
+            if len(candidates) > CROWD or not max(others, default=-1.0) < surely:
+                return j
+            off = abs(score - exact) / exact
+            if not off <= DRIFT:
+                return j
+            self._learn(s, off, course.precisions[j], exact * course.precisions[j])
+            closed.add(s)
+        return k
+
+    def _couple(self, s: int, left: int):
+        """a_s, c_s and G of s; by a new batch where s is in none."""
         if self.batch is None or s not in self.batch.place:
             self._flush()
-            self.batch = Batch(self._foreseen(s), self.state, self.buffer)
-        return self.batch.couple(s)
+            self.batch = Batch(self._foreseen(s, min(self.ahead, left)), self.state, self.buffer)
+        return self.batch.blocks(s)
 
     def _trust(self, s: int, score: float, a_s, c_s, g) -> bool:
         """Learn from an exact score how far running ones are off; False where that is too far."""
@@ -190,10 +264,14 @@ class Forward:
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
-        a0, c0 = (float(values[s]) for values in self.start)
-        cancelled = a0 / (1.0 + float(a_s.trace())) + c0 / max(float(c_s.trace()), 1e-300)
-        self.error = max(self.floor, 4.0 * off / cancelled, 0.7 * self.error)
+        self._learn(s, off, 1.0 + float(a_s.trace()), float(c_s.trace()))
         return off <= DRIFT
+
+    def _learn(self, s: int, off: float, precision: float, c: float) -> None:
+        """Error of the running scores for each unit of cancellation, from that of the row s."""
+        a0, c0 = (float(values[s]) for values in self.start)
+        cancelled = a0 / precision + c0 / max(c, 1e-300)
+        self.error = max(self.floor, 4.0 * off / cancelled, 0.7 * self.error)
 
     def _flush(self) -> None:
         """Add the rows of the batch that were chosen to the state; drop the batch."""
@@ -201,8 +279,9 @@ class Forward:
             self.state.add(*self.batch.update())
         self.batch = None
 
-    def _score(self) -> None:
+    def _score(self, chosen: list[int]) -> None:
         """Gains of all rows from their blocks."""
+        self.closed = torch.tensor(chosen, dtype=torch.int64, device=self.gains.device)
 
         def score(rows: slice) -> None:
             self.gains[rows] = gain(self.a[rows], self.c[rows])
@@ -239,31 +318,15 @@ class Forward:
         self._start()
         return True
 
-    def _foreseen(self, s: int) -> list[int]:
+    def _foreseen(self, s: int, most: int) -> list[int]:
         """The row s and those that would be chosen next if only the best now were candidates."""
-        if self.ahead == 1:
+        if most == 1:
             return [s]
         best = self.gains.topk(min(CANDIDATES, len(self.gains)))
-        rows = best.indices[best.values > 0.0].tolist()
-        rows = [s, *(row for row in rows if row != s)]
-        # Rank 1, in float32: a forecast only. It ends where it has no more digits.
-        pi, gamma = self.state.foresee(rows)
-        pi, gamma = pi.cpu(), gamma.cpu()
-        a, c = pi.diagonal(), gamma.diagonal()  # views
-        order, closed = [0], torch.zeros(len(rows))
-        while len(order) < min(self.ahead, len(rows)):
-            last = order[-1]
-            closed[last] = -torch.inf
-            g = 1.0 / (1.0 + float(a[last]))
-            p, q = pi[last].clone(), gamma[last].clone()
-            gamma.addr_(q, p, alpha=-g)
-            gamma.addr_(p, q - p * (g * float(q[last])), alpha=-g)
-            pi.addr_(p, p, alpha=-g)
-            best_left, i = (c / (1.0 + a) + closed).max(dim=0)
-            if not (g > 0.0 and float(best_left) > 0.0):
-                break
-            order.append(int(i))
-        return [rows[i] for i in order]
+        rows = best.indices[best.values > 0.0]
+        rows = torch.cat([rows.new_tensor([s]), rows[rows != s]])
+        a, c = self.a[rows, 0, 0], self.c[rows, 0, 0]
+        return rows[foresee(self.state.foresight(rows), a, c, most)].tolist()
 
     def _first_equal(self) -> torch.Tensor:
         """For every row the position of the first open row with the same content."""
