@@ -93,9 +93,9 @@ def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
     if n_columns == 1:
         width = panel_width(n_features)
         for start in range(0, n_features, width):
-            matrix[start + width :, start : start + width] = (
-                matrix[start : start + width, start + width :].T
-            )
+            matrix[start + width :, start : start + width] = matrix[
+                start : start + width, start + width :
+            ].T
     return matrix
 
 
