@@ -12,12 +12,12 @@ are many, so that a step reads the P×P matrices and does not write them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
 from skbait._backend import EXACT, rows_per_chunk
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
+from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, explicit, project
 
@@ -25,83 +25,6 @@ from skbait.fisher.rows import Rows, explicit, project
 KEPT_BYTES = 256 * 2**20
 # A matrix larger than this does not stay in a core's cache.
 CACHED_BYTES = 4 * 2**20
-
-
-def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
-    """Add ``weight · Σ_x A_xᵀA_x ⊗ h_x h_xᵀ`` to `out`.
-
-    Block (k, l) is ``Hᵀ diag((AᵀA)[k, l]) H``, so the sum costs N·D²·Q(Q+1)/2 multiply-adds
-    against N·r·(Q·D)² by the explicit factor.
-
-    Parameters
-    ----------
-    rows : Rows
-        The rows that are summed.
-    weight : float
-        Factor of the sum.
-    out : torch.Tensor of shape (Q·D, Q·D), float64
-        Added to in place; only blocks k <= l, for Q = 1 the upper part of it: see `mirror`.
-    """
-    n_features, n_columns = rows.n_features, rows.n_columns
-    blocks = out.view(n_columns, n_features, n_columns, n_features)
-
-    def add(k: int, chunk: slice) -> None:
-        h, a = rows.exact(chunk)
-        s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
-        # (n, Q-k, D): rows scaled for all l >= k at once
-        scaled = s[:, :, None] * h[:, None, :]
-        product = h.T @ scaled.view(len(h), -1)  # (D, (Q-k)·D)
-        blocks[k, :, k:, :] += product.view(n_features, n_columns - k, n_features)
-
-    def add_one_column(chunk: slice) -> None:
-        # symmetric: what lies on and right of a few square blocks on the diagonal
-        h, a = rows.exact(chunk)
-        h = h * (a.square().sum(1) * weight).sqrt()  # (n, D)
-        for start in range(0, n_features, width):
-            panel = slice(start, start + width)
-            out[panel, start:].addmm_(h[:, panel].T, h[:, start:])
-
-    if n_columns == 1:
-        width = panel_width(n_features)
-        rows.for_chunks(add_one_column, 8 * 2 * n_features)
-        return
-    for k in range(n_columns):
-        bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
-        rows.for_chunks(partial(add, k), bytes_per_row)
-
-
-def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
-    """Fill the blocks below the diagonal, (k, l) with k > l, from those above, in place.
-
-    Parameters
-    ----------
-    matrix : torch.Tensor of shape (Q·D, Q·D), float64
-        Blocks k <= l are read, the others written to.
-    n_columns : int
-        Q.
-
-    Returns
-    -------
-    torch.Tensor of shape (Q·D, Q·D), float64
-        `matrix` itself.
-    """
-    n_features = matrix.shape[0] // n_columns
-    blocks = matrix.view(n_columns, n_features, n_columns, n_features)
-    for k in range(n_columns):
-        for other in range(k):
-            blocks[k, :, other, :] = blocks[other, :, k, :].T
-    if n_columns == 1:
-        width = panel_width(n_features)
-        for start in range(0, n_features, width):
-            matrix[start + width :, start : start + width] = matrix[
-                start : start + width, start + width :
-            ].T
-    return matrix
-
-
-def panel_width(n_features: int) -> int:
-    """Columns of a panel of a symmetric D×D matrix; with four panels, 5/8 of it are computed."""
-    return max(1, -(-n_features // 4))
 
 
 class DenseForm:
@@ -121,6 +44,7 @@ class DenseForm:
         self.problem = problem
         # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
         self.ahead = 16 if pool.n_columns == 1 else 1
+        self.by_matrix = False  # see `FactoredForm`
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
         self.inverse, self.sandwich = self._solve()
@@ -183,7 +107,7 @@ class DenseForm:
             self.used = 0
         if self.pool.n_columns == 1:
             return self._both_quadratic()
-        return self._quadratic(self.inverse), self._quadratic(self.sandwich)
+        return quadratic(self.pool, self.inverse), quadratic(self.pool, self.sandwich)
 
     def couple(self, rows: list[int], out: torch.Tensor):
         """Write P_x and Q_x of all candidates for some rows; return the exact blocks among them.
@@ -347,37 +271,6 @@ class DenseForm:
         pool.for_chunks(write, pool.features.element_size() * (pool.n_features + 8))
         return out[0][:, None, None], out[1][:, None, None]
 
-    def _quadratic(self, matrix: torch.Tensor) -> torch.Tensor:
-        """V_x B V_xᵀ of all candidates for a symmetric matrix B, (N, r, r) float64.
-
-        With the blocks ``t_x[k, l] = h_xᵀ B_kl h_x``, k <= l, this is A_x t_x A_xᵀ.
-        """
-        pool = self.pool
-        n_columns, n_features = pool.n_columns, pool.n_features
-        out = torch.empty(
-            len(pool), pool.rank, pool.rank, dtype=EXACT, device=pool.features.device
-        )
-        blocks = matrix.view(n_columns, n_features, n_columns, n_features)
-        # (D, (Q-k)·D) for every k, in the dtype of the pass
-        right = [
-            blocks[k, :, k:, :].reshape(n_features, -1).to(pool.features.dtype)
-            for k in range(n_columns)
-        ]
-
-        def write(chunk: slice) -> None:
-            h, a = pool.features[chunk], pool.coefficients[chunk].to(EXACT)
-            t = torch.empty(len(h), n_columns, n_columns, dtype=EXACT, device=h.device)
-            for k in range(n_columns):
-                product = (h @ right[k]).view(len(h), n_columns - k, n_features)
-                values = torch.linalg.vecdot(product, h[:, None, :]).to(EXACT)
-                t[:, k, k:] = values
-                t[:, k:, k] = values
-            out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
-
-        bytes_per_row = pool.features.element_size() * n_columns * (n_features + 8)
-        pool.for_chunks(write, bytes_per_row)
-        return out
-
 
 def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
     """Estimated seconds (on one yardstick with the factored form) and bytes of this form.
@@ -402,6 +295,7 @@ def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
     """
     size = n_features * n_columns
     pairs = n_columns * (n_columns + 1) / 2
+    pairs *= 5 / 8 if n_columns > 1 else 1.0  # see `skbait.fisher.matrices`
     setup = n_fisher * n_features**2 * pairs * 2.5 + 3 * size**3 * 2.5
     setup += 2 * n * n_features**2 * pairs
     # a matrix element read from memory counts like some multiply-adds

@@ -7,9 +7,12 @@ Cholesky factor of λI + WWᵀ
     M⁻¹ u = (u - Wᵀ (λI + W Wᵀ)⁻¹ W u) / λ,
 
 and F u is the mean over rows of V_xᵀ (V_x u): two products with the features. No P×P matrix
-exists. The first blocks come from kernels between rows, m(x, j) = V_x M⁻¹ V_jᵀ:
+is kept. The first blocks come from kernels between rows, m(x, j) = V_x M⁻¹ V_jᵀ:
 
-    a_x = m(x, x),    c_x = mean over j of m(x, j) m(x, j)ᵀ.
+    a_x = m(x, x),    c_x = mean over j of m(x, j) m(x, j)ᵀ,
+
+N² of them; where P is so small that M⁻¹FM⁻¹ costs less, c_x is its quadratic form instead and the
+matrix is dropped after. A step then need not read matrices of P×P numbers, as the dense form does.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ import torch
 
 from skbait._backend import EXACT, for_chunks
 from skbait.fisher.linalg import cholesky, inverse, invert_triangle, symmetrise
+from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
 KERNEL_BYTES = {"cpu": 2 * 2**20, "cuda": 64 * 2**20}
+# A matrix M⁻¹FM⁻¹ larger than this is not made: some of its size are needed.
+MATRIX_BYTES = 512 * 2**20
 
 
 class GramPrecision:
@@ -160,6 +166,9 @@ class FactoredForm:
         self.precision = GramPrecision(h, a, problem.regularization, problem.n_steps)
         self.n_labeled = len(h)
         self.ahead = 1
+        shape = pool.n_features, pool.n_columns, pool.rank
+        sizes = len(pool), self.total, self.n_labeled
+        self.by_matrix = scores_by_matrix(*sizes, *shape) < scores_by_kernels(*sizes, *shape)
 
     def to_exact(self, pool: Rows) -> None:
         """Go on with the same rows in float64.
@@ -179,6 +188,9 @@ class FactoredForm:
         n, rank = len(self.pool), self.pool.rank
         device = self.pool.features.device
         a = torch.empty(n, rank, rank, dtype=EXACT, device=device)
+        if self.by_matrix:
+            self._diagonal(None, a)
+            return a, quadratic(self.pool, self._sandwich())
         c = torch.zeros(n, rank, rank, dtype=EXACT, device=device)
         reduced = self._reduced(self.pool)
         self._diagonal(reduced, a)
@@ -325,20 +337,32 @@ class FactoredForm:
             rows.for_chunks(write, 8 * rank * (2 * len(out) + self.pool.n_columns))
         return out
 
-    def _diagonal(self, reduced: torch.Tensor, out: torch.Tensor) -> None:
-        """Write a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ."""
-        rank = self.pool.rank
+    def _sandwich(self) -> torch.Tensor:
+        """M⁻¹FM⁻¹ as a matrix, (P, P) float64."""
+        size = self.pool.size
+        fisher = torch.zeros(size, size, dtype=EXACT, device=self.pool.features.device)
+        for rows in self.fisher_rows:
+            mean_fisher(rows, 1.0 / self.total, fisher)
+        fisher = mirror(fisher, self.pool.n_columns)
+        return symmetrise(self.precision.solve(self.precision.solve(fisher).T.contiguous()))
+
+    def _diagonal(self, reduced: torch.Tensor | None, out: torch.Tensor) -> None:
+        """Write a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ; None: made in float64 on the way."""
+        rank, n_reduced = self.pool.rank, self.precision.n * self.pool.rank
 
         def write(chunk: slice) -> None:
             h, a = self.pool.exact(chunk)
             block = torch.bmm(a, a.mT) * (h * h).sum(1)[:, None, None]
-            if len(reduced):
-                part = reduced[:, chunk.start * rank : chunk.stop * rank].to(EXACT)
-                part = part.view(len(part), -1, rank).permute(1, 2, 0)  # (n, r, m)
+            if n_reduced:
+                if reduced is None:
+                    part = self.precision.reduce(h, a)
+                else:
+                    part = reduced[:, chunk.start * rank : chunk.stop * rank].to(EXACT)
+                part = part.view(n_reduced, -1, rank).permute(1, 2, 0)  # (n, r, m)
                 block -= torch.bmm(part, part.mT)
             out[chunk] = symmetrise(block) / self.precision.regularization
 
-        self.pool.for_chunks(write, 8 * (rank * 2 * len(reduced) + self.pool.n_features))
+        self.pool.for_chunks(write, 8 * (rank * 3 * n_reduced + self.pool.n_features))
 
     def _add_kernels(self, reduced, rows: Rows | None, other, c: torch.Tensor) -> None:
         """Add the sum over j of m(x, j) m(x, j)ᵀ to every c_x.
@@ -408,9 +432,42 @@ def work_of_factored(n, n_fisher, n_labeled, n_features, n_columns, rank, n_step
     n_bytes : int
         Memory.
     """
+    shape = n_features, n_columns, rank
+    by_matrix = scores_by_matrix(n, n_fisher, n_labeled, *shape)
+    by_kernels = scores_by_kernels(n, n_fisher, n_labeled, *shape)
     gram = (n_labeled + n_steps) * rank
-    per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
-    setup = n * n_fisher * per_pair + 2.5 * n * rank * (n_labeled * rank) ** 2
     step = 3 * n_fisher * n_features * n_columns * rank + 2.5 * 8 * gram * n_features * n_columns
-    memory = 4 * n * rank * n_labeled * rank + 8 * gram**2 + 8 * gram * n_features
-    return setup + n_steps * step, memory
+    memory = 8 * gram**2 + 8 * gram * n_features
+    if by_matrix < by_kernels:
+        memory += 4 * 8 * (n_features * n_columns) ** 2
+    else:
+        memory += 4 * n * rank * n_labeled * rank
+    return min(by_matrix, by_kernels) + n_steps * step, memory
+
+
+def scores_by_kernels(n, n_fisher, n_labeled, n_features, n_columns, rank):
+    """Estimated seconds of the first blocks by kernels; parameters as in `work_of_factored`.
+
+    Returns
+    -------
+    float
+        Time on the common yardstick.
+    """
+    per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
+    return n * n_fisher * per_pair + 2.5 * n * rank * (n_labeled * rank) ** 2
+
+
+def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
+    """Estimated seconds of the first blocks by M⁻¹FM⁻¹; parameters as in `work_of_factored`.
+
+    Returns
+    -------
+    float
+        Time on the common yardstick; infinite where the matrix is too large.
+    """
+    size, gram = n_features * n_columns, n_labeled * rank
+    if 8 * size**2 > MATRIX_BYTES:
+        return float("inf")
+    pairs = 5 / 8 * n_features**2 * n_columns * (n_columns + 1) / 2
+    solve = 2 * size * (n_labeled * n_features * n_columns + gram**2) + 2 * size**2
+    return n_fisher * pairs * 2.5 + n * pairs + 2.5 * (2 * solve + n * rank * gram**2)

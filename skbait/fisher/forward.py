@@ -109,14 +109,14 @@ class Forward:
         self.buffer = pool.features.new_empty(len(pool) * pool.rank**2 * 2 * self.ahead)
         self.after = self.a.new_empty(len(pool) * 2 * self.ahead if self.ahead > 1 else 0)
         self._score(self.closed.tolist())
-        if pool.features.dtype != EXACT:
+        if pool.features.dtype != EXACT or self.state.by_matrix:
             self._probe()
 
     def _probe(self) -> None:
         """Learn from a few rows how far the first scores are off; too far: float64 from here on.
 
         In the factored form they are differences of kernels, which cancel where the labelled
-        rows explain nearly all there is.
+        rows explain nearly all there is, and so do those behind a matrix M⁻¹FM⁻¹, in float64 too.
         """
         n = len(self.gains)
         step = max(1, n // PROBED)
@@ -130,6 +130,8 @@ class Forward:
             return
         worst = float(off.max())
         if not worst <= DRIFT:
+            if not self._in_float32():
+                self.state.by_matrix = False
             self._renew()
             return
         self.floor = max(self.floor, 2.0 * worst)

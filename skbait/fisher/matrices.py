@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""P×P matrices of the parameters, P = Q·D: the mean Fisher, and quadratic forms of all rows.
+
+Such a matrix is Q×Q blocks of D×D numbers. In the mean Fisher each block is symmetric, and of any
+other matrix a quadratic form sees the symmetric part of each block only. So it is enough to work
+with the upper part of every block, in panels: with four of them 5/8 of the products are made.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from skbait._backend import EXACT
+from skbait.fisher.rows import Rows
+
+
+def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
+    """Add ``weight · Σ_x A_xᵀA_x ⊗ h_x h_xᵀ`` to `out`.
+
+    Block (k, l) is ``Hᵀ diag((AᵀA)[k, l]) H``, symmetric, so the sum costs 5/8 of N·D²·Q(Q+1)/2
+    multiply-adds against N·r·(Q·D)² by the explicit factor.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows that are summed.
+    weight : float
+        Factor of the sum.
+    out : torch.Tensor of shape (Q·D, Q·D), float64
+        Added to in place; only blocks k <= l, and of each the upper part: see `mirror`.
+    """
+    n_features, n_columns = rows.n_features, rows.n_columns
+    blocks = out.view(n_columns, n_features, n_columns, n_features)
+
+    def add(k: int, chunk: slice) -> None:
+        h, a = rows.exact(chunk)
+        s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
+        # (n, D·(Q-k)): rows scaled for all l >= k at once, features outermost
+        scaled = (h[:, :, None] * s[:, None, :]).view(len(h), -1)
+        width = n_columns - k
+        for panel in panels(n_features):
+            product = h[:, panel].T @ scaled[:, panel.start * width :]
+            product = product.view(panel.stop - panel.start, -1, width)  # (w, D - start, Q-k)
+            blocks[k, panel, k:, panel.start :] += product.transpose(1, 2)
+
+    def add_one_column(chunk: slice) -> None:
+        h, a = rows.exact(chunk)
+        h = h * (a.square().sum(1) * weight).sqrt()  # (n, D)
+        for panel in panels(n_features):
+            out[panel, panel.start :].addmm_(h[:, panel].T, h[:, panel.start :])
+
+    if n_columns == 1:
+        rows.for_chunks(add_one_column, 8 * 2 * n_features)
+        return
+    for k in range(n_columns):
+        bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
+        rows.for_chunks(partial(add, k), bytes_per_row)
+
+
+def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
+    """Fill what `mean_fisher` leaves out, in place.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor of shape (Q·D, Q·D), float64
+        The upper part of every block (k, l), k <= l, is read, the others are written to.
+    n_columns : int
+        Q.
+
+    Returns
+    -------
+    torch.Tensor of shape (Q·D, Q·D), float64
+        `matrix` itself.
+    """
+    n_features = matrix.shape[0] // n_columns
+    blocks = matrix.view(n_columns, n_features, n_columns, n_features)
+    for k in range(n_columns):
+        for panel in panels(n_features):
+            upper = blocks[k, panel, k:, panel.stop :]  # (w, Q-k, rest)
+            blocks[k, panel.stop :, k:, panel] = upper.permute(2, 1, 0)
+        for other in range(k):
+            blocks[k, :, other, :] = blocks[other, :, k, :].T
+    return matrix
+
+
+def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
+    """V_x B V_xᵀ of all rows for a symmetric matrix B.
+
+    With ``t_x[k, l] = h_xᵀ B_kl h_x``, k <= l, this is A_x t_x A_xᵀ. Of every block only the
+    symmetric part counts, so that its upper part, doubled off the diagonal, is enough.
+
+    Parameters
+    ----------
+    pool : Rows
+        N rows.
+    matrix : torch.Tensor of shape (Q·D, Q·D), float64
+        B; it is rounded to the dtype of the pass.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, r, r), float64
+        The blocks.
+    """
+    n_columns, n_features = pool.n_columns, pool.n_features
+    dtype = pool.features.dtype
+    out = torch.empty(len(pool), pool.rank, pool.rank, dtype=EXACT, device=matrix.device)
+    blocks = matrix.view(n_columns, n_features, n_columns, n_features)
+    right = []
+    for k in range(n_columns):
+        for panel in panels(n_features):
+            rest = slice(panel.start, None)
+            # (D - start, Q-k, w): rows right of the panel, by symmetry below it, count twice
+            below = blocks[k, rest, k:, panel] + blocks[k, panel, k:, rest].permute(2, 1, 0)
+            below[: panel.stop - panel.start] *= 0.5
+            right.append((k, panel, below.flatten(1).to(dtype)))
+
+    def write(chunk: slice) -> None:
+        h, a = pool.features[chunk], pool.coefficients[chunk].to(EXACT)
+        t = torch.zeros(len(h), n_columns, n_columns, dtype=EXACT, device=h.device)
+        for k, panel, below in right:
+            product = (h[:, panel.start :] @ below).view(len(h), n_columns - k, -1)  # (n, Q-k, w)
+            t[:, k, k:] += torch.linalg.vecdot(product, h[:, None, panel])
+        t = torch.triu(t) + torch.triu(t, 1).mT
+        out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
+
+    pool.for_chunks(write, pool.features.element_size() * n_columns * (n_features // 2 + 8))
+    return out
+
+
+def panels(n_features: int) -> list[slice]:
+    """Four panels of the columns of a D×D block, fewer where D is smaller.
+
+    Parameters
+    ----------
+    n_features : int
+        D.
+
+    Returns
+    -------
+    list of slice
+        They cover all columns.
+    """
+    width = max(1, -(-n_features // 4))
+    starts = range(0, n_features, width)
+    return [slice(start, min(start + width, n_features)) for start in starts]
