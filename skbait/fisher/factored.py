@@ -23,12 +23,14 @@ import torch
 
 from skbait._backend import EXACT, for_chunks
 from skbait.fisher.linalg import cholesky, inverse, invert_triangle, symmetrise
-from skbait.fisher.matrices import mean_fisher, mirror, quadratic
+from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
 KERNEL_BYTES = {"cpu": 2 * 2**20, "cuda": 64 * 2**20}
+# A product smaller than this on one side is not worth cutting into panels.
+WIDE = 128
 # A matrix M⁻¹FM⁻¹ larger than this is not made: some of its size are needed.
 MATRIX_BYTES = 512 * 2**20
 
@@ -68,7 +70,7 @@ class GramPrecision:
             root = cholesky(symmetrise(gram), name="Gram matrix of the labelled rows")
             self.root_inverse[: n * rank, : n * rank] = invert_triangle(root)
 
-    def _rows(self):
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Features, factors and L⁻¹ of the rows in M."""
         m = self.n * self.rank
         return self.features[: self.n], self.coefficients[: self.n], self.root_inverse[:m, :m]
@@ -88,8 +90,30 @@ class GramPrecision:
         torch.Tensor of shape (n·r, M·r), float64
             Products, for the n rows in M.
         """
-        h, a, root_inverse = self._rows()
-        return root_inverse @ kernel(h, a, features, coefficients)
+        h, a, root_inverse = self.rows()
+        columns = kernel(h, a, features, coefficients)
+        if min(columns.shape) < WIDE:
+            return root_inverse @ columns
+        # lower triangular: in four panels 5/8 of it
+        parts = panels(len(root_inverse))
+        return torch.cat(
+            [root_inverse[part, : part.stop] @ columns[: part.stop] for part in parts]
+        )
+
+    def weights(self, reduced: torch.Tensor) -> torch.Tensor:
+        """(λI + WWᵀ)⁻¹ W V_xᵀ of some rows from what `reduce` gives.
+
+        Parameters
+        ----------
+        reduced : torch.Tensor of shape (n·r, M·r), float64
+            L⁻¹ W V_xᵀ.
+
+        Returns
+        -------
+        torch.Tensor of shape (n·r, M·r), float64
+            Products.
+        """
+        return self.rows()[2].T @ reduced
 
     def solve(self, u: torch.Tensor) -> torch.Tensor:
         """M⁻¹ u of columns u.
@@ -104,7 +128,7 @@ class GramPrecision:
         torch.Tensor of shape (P, m), float64
             M⁻¹ u.
         """
-        h, a, root_inverse = self._rows()
+        h, a, root_inverse = self.rows()
         if self.n:
             n_columns, m = a.shape[2], u.shape[1]
             flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
@@ -292,11 +316,13 @@ class FactoredForm:
         before.diagonal().add_(1.0)
         e = inverse(before, name="posterior of the chosen rows")
         d = torch.zeros_like(e)
+        weights = self.precision.weights(reduced)
+        h_labeled, a_labeled, _ = self.precision.rows()
 
         def add(fisher_rows: Rows, chunk: slice) -> None:
             hx, ax = fisher_rows.exact(chunk)
             m = kernel(hx, ax, h, a)
-            m -= self.precision.reduce(hx, ax).T @ reduced
+            m -= kernel(hx, ax, h_labeled, a_labeled) @ weights
             m = m @ (e * scale)  # E is symmetric
             d.addmm_(m.T, m)
 
@@ -454,7 +480,7 @@ def scores_by_kernels(n, n_fisher, n_labeled, n_features, n_columns, rank):
         Time on the common yardstick.
     """
     per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
-    return n * n_fisher * per_pair + 2.5 * n * rank * (n_labeled * rank) ** 2
+    return n * n_fisher * per_pair + 2.5 * 5 / 8 * n * rank * (n_labeled * rank) ** 2
 
 
 def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
@@ -470,4 +496,5 @@ def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
         return float("inf")
     pairs = 5 / 8 * n_features**2 * n_columns * (n_columns + 1) / 2
     solve = 2 * size * (n_labeled * n_features * n_columns + gram**2) + 2 * size**2
-    return n_fisher * pairs * 2.5 + n * pairs + 2.5 * (2 * solve + n * rank * gram**2)
+    diagonal = 5 / 8 * n * rank * gram**2
+    return n_fisher * pairs * 2.5 + n * pairs + 2.5 * (2 * solve + diagonal)

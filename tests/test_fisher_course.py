@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Choices played in one go, and first scores from matrices, against the same a step at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from fisher_problems import DEVICES, random_rows
+from fisher_problems import one_thread as one_thread  # autouse
+
+from skbait.fisher import factored, forward, select
+from skbait.fisher.blocks import downdate, gain
+from skbait.fisher.course import course, foresee, play
+from skbait.fisher.factors import factor
+from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic
+from skbait.fisher.rows import Rows, explicit
+
+
+def dense_state(seed, n_rows=30, size=7):
+    """V (N, P), M⁻¹ and M⁻¹FM⁻¹ of a problem of rank one."""
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(n_rows, size, generator=generator, dtype=torch.float64)
+    fisher = v.T @ v / n_rows
+    inverse = torch.linalg.inv(0.3 * torch.eye(size, dtype=v.dtype) + v[:4].T @ v[:4])
+    return v, inverse, inverse @ fisher @ inverse, fisher
+
+
+def after_choices(v, inverse, fisher, rows):
+    """a and c (N,) of all rows once `rows` were added to M, from a fresh inverse."""
+    m = torch.linalg.inv(torch.linalg.inv(inverse) + v[rows].T @ v[rows])
+    return ((v @ m) * v).sum(1), ((v @ m @ fisher @ m) * v).sum(1)
+
+
+def test_a_course_is_its_steps(seed):
+    v, inverse, sandwich, fisher = dense_state(seed)
+    rows = [5, 17, 2, 29, 11]
+    p, q = v @ inverse @ v[rows].T, v @ sandwich @ v[rows].T
+    a, c = ((v @ inverse) * v).sum(1), ((v @ sandwich) * v).sum(1)
+    eye = torch.eye(10, dtype=v.dtype)
+    worked_out = course(p[rows], q[rows], eye[:, :5], eye[:, 5:])
+    out = torch.empty(10, len(v), dtype=v.dtype)
+    everything = torch.full((4, 1), -1.0, dtype=v.dtype)
+    found = play(worked_out.mix, torch.cat([p, q], dim=1).T, a, c, everything, out)
+    assert len(found) == 4 * len(v)
+    for j, s in enumerate(rows):
+        a_before, c_before = after_choices(v, inverse, fisher, rows[:j])
+        assert worked_out.gains[j] == pytest.approx(float(c_before[s] / (1 + a_before[s])))
+        assert worked_out.precisions[j] == pytest.approx(1 + float(a_before[s]))
+        a_after, c_after = after_choices(v, inverse, fisher, rows[: j + 1])
+        torch.testing.assert_close(out[j], a_after)
+        torch.testing.assert_close(out[5 + j], c_after)
+
+
+def test_play_finds_every_score_that_is_not_below_the_threshold(seed):
+    v, inverse, sandwich, fisher = dense_state(seed)
+    rows = [5, 17, 2]
+    p, q = v @ inverse @ v[rows].T, v @ sandwich @ v[rows].T
+    a, c = ((v @ inverse) * v).sum(1), ((v @ sandwich) * v).sum(1)
+    eye = torch.eye(6, dtype=v.dtype)
+    mix = course(p[rows], q[rows], eye[:, :3], eye[:, 3:]).mix
+    scores = []
+    for j in (1, 2):
+        a_now, c_now = after_choices(v, inverse, fisher, rows[:j])
+        scores.append(c_now / (1 + a_now))
+    scores = torch.stack(scores)
+    threshold = scores.median(dim=1, keepdim=True).values * (1 + 1e-9)
+    out = torch.empty(6, len(v), dtype=v.dtype)
+    found = play(mix, torch.cat([p, q], dim=1).T, a, c, threshold, out)
+    assert found.tolist() == (scores >= threshold).nonzero().tolist()
+
+
+def test_a_course_ends_where_rounding_left_nothing_positive_definite():
+    pi = torch.tensor([[1.0, 0.0, 0.0], [0.0, -3.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    eye = torch.eye(6, dtype=torch.float64)
+    assert len(course(pi, torch.eye(3, dtype=torch.float64), eye[:, :3], eye[:, 3:])) == 1
+
+
+def test_choices_are_foreseen_as_they_come(seed):
+    """Against the update of every block after every choice."""
+    v, inverse, sandwich, _ = dense_state(seed, n_rows=40)
+    pi, gamma = v @ inverse @ v.T, v @ sandwich @ v.T
+    a, c = pi.diagonal().clone()[:, None, None], gamma.diagonal().clone()[:, None, None]
+    expected = [0]
+    p_all, q_all = pi.clone(), gamma.clone()
+    for _ in range(7):
+        s = expected[-1]
+        g = 1 / (1 + a[s])
+        p, q, c_s = p_all[:, s].clone(), q_all[:, s].clone(), c[s].clone()
+        downdate(a, c, p[:, None, None], q[:, None, None], g, c_s)
+        g = float(g)
+        half = q - 0.5 * g * float(c_s) * p
+        q_all -= (torch.outer(half, p) + torch.outer(p, half)) * g
+        p_all -= torch.outer(p, p) * g
+        scores = gain(a, c)
+        scores[expected] = -torch.inf
+        expected.append(int(scores.argmax()))
+    columns = [matrix.float() for matrix in (pi, gamma)]
+    got = foresee(
+        lambda i: tuple(matrix[:, i] for matrix in columns),
+        pi.diagonal().clone(),
+        gamma.diagonal().clone(),
+        8,
+    )
+    assert got == expected
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["gauss", "cnn", "clusters"])
+def test_playing_ahead_changes_no_pick(kind, dtype, device, seed, monkeypatch):
+    """However many choices are foreseen, among however few rows."""
+    rows = random_rows(
+        seed=seed, n_pool=300, n_labeled=10, n_features=24, n_classes=5, kind=kind, logit_scale=0.3
+    ).map(lambda t: t.to(dtype).to(device))
+    options = {"variant": "binary", "form": "dense"}
+    monkeypatch.setattr(forward.Forward, "_certain", lambda *_: 1)  # one choice at a time
+    expected = select(*rows.args, 60, **options).positions.tolist()
+    monkeypatch.undo()
+    assert select(*rows.args, 60, **options).positions.tolist() == expected
+    for candidates in [2, 30]:
+        monkeypatch.setattr(forward, "CANDIDATES", candidates)
+        assert select(*rows.args, 60, **options).positions.tolist() == expected
+    monkeypatch.setattr(forward, "foresee", lambda column, a, c, most: list(range(min(most, 5))))
+    assert select(*rows.args, 60, **options).positions.tolist() == expected
+
+
+def test_a_course_is_shared_by_many_choices(monkeypatch):
+    """On well-separated scores most choices take no pass of their own."""
+    passes = []
+    couple = forward.Batch.__init__
+    monkeypatch.setattr(
+        forward.Batch, "__init__", lambda self, *args: passes.append(1) or couple(self, *args)
+    )
+    rows = random_rows(seed=3, n_pool=300, n_features=24, n_classes=5, logit_scale=0.3)
+    select(*rows.args, 60, variant="binary", form="dense")
+    assert len(passes) < 30
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize(("variant", "n_classes"), [("exp", 4), ("exact", 3), ("binary", 3)])
+def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, seed):
+    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=n_classes)
+    rows = Rows(problem.h, problem.p, partial(factor, variant=variant, top_c=2))
+    v = explicit(rows.features, rows.coefficients)  # (P, N·r)
+    out = torch.zeros(rows.size, rows.size, dtype=torch.float64)
+    mean_fisher(rows, 0.5, out)
+    torch.testing.assert_close(mirror(out, rows.n_columns), 0.5 * v @ v.T)
+    matrix = torch.randn(rows.size, rows.size, dtype=torch.float64)
+    matrix = matrix + matrix.T
+    by_row = v.T.reshape(len(rows), rows.rank, -1)
+    torch.testing.assert_close(quadratic(rows, matrix), by_row @ matrix @ by_row.mT)
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 4, 5, 17, 256])
+def test_panels_cover_every_column_once(n_features):
+    columns = [i for panel in panels(n_features) for i in range(panel.start, panel.stop)]
+    assert columns == list(range(n_features))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["gauss", "cnn", "unit"])
+@pytest.mark.parametrize("n_labeled", [0, 1, 100])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_scores_from_a_matrix_or_from_kernels(variant, n_labeled, kind, dtype, seed, monkeypatch):
+    """The two ways to first scores of the factored form."""
+    rows = random_rows(
+        seed=seed, n_pool=100, n_labeled=n_labeled, n_features=20, n_classes=5, kind=kind
+    ).map(lambda t: t.to(dtype))
+    picks, gains = [], []
+    for largest in [0, 2**29]:
+        monkeypatch.setattr(factored, "MATRIX_BYTES", largest)
+        monkeypatch.setattr(factored, "scores_by_kernels", lambda *_: 1e300)
+        got = select(*rows.args, 15, variant=variant, form="factored")
+        picks.append(got.positions.tolist())
+        gains.append(got.gains)
+    assert picks[0] == picks[1]
+    tolerance = 1e-7 if dtype == torch.float64 else 1e-3
+    torch.testing.assert_close(*gains, rtol=tolerance, atol=tolerance * float(gains[0].max()))
+
+
+def test_a_matrix_that_lost_its_digits_gives_way_to_kernels(monkeypatch):
+    rows = random_rows(seed=5, n_pool=60, n_labeled=10, n_features=10)
+    expected = select(*rows.args, 10, form="factored").positions.tolist()
+    right = factored.FactoredForm._sandwich
+    monkeypatch.setattr(factored, "scores_by_kernels", lambda *_: 1e300)
+    monkeypatch.setattr(factored.FactoredForm, "_sandwich", lambda self: 1.01 * right(self))
+    states = []
+    start = forward.Forward._start
+    monkeypatch.setattr(
+        forward.Forward, "_start", lambda self: (states.append(self.state), start(self))[1]
+    )
+    assert select(*rows.args, 10, form="factored").positions.tolist() == expected
+    assert not states[-1].by_matrix
