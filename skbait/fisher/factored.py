@@ -489,10 +489,11 @@ def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
     Returns
     -------
     float
-        Time on the common yardstick; infinite where the matrix is too large.
+        Time on the common yardstick; infinite where the matrix is too large, and for Q = 1, where
+        the dense form makes the same matrix and shares its passes.
     """
     size, gram = n_features * n_columns, n_labeled * rank
-    if 8 * size**2 > MATRIX_BYTES:
+    if n_columns == 1 or 8 * size**2 > MATRIX_BYTES:
         return float("inf")
     pairs = 5 / 8 * n_features**2 * n_columns * (n_columns + 1) / 2
     solve = 2 * size * (n_labeled * n_features * n_columns + gram**2) + 2 * size**2
