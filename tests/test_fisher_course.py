@@ -10,7 +10,7 @@ import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import factored, forward, select
+from skbait.fisher import cost, factored, forward, select
 from skbait.fisher.blocks import downdate, gain
 from skbait.fisher.course import course, foresee, play
 from skbait.fisher.factors import factor
@@ -170,7 +170,7 @@ def test_scores_from_a_matrix_or_from_kernels(variant, n_labeled, kind, dtype, s
     ).map(lambda t: t.to(dtype))
     picks, gains = [], []
     for largest in [0, 2**29]:
-        monkeypatch.setattr(factored, "MATRIX_BYTES", largest)
+        monkeypatch.setattr(cost, "MATRIX_BYTES", largest)
         monkeypatch.setattr(factored, "scores_by_kernels", lambda *_: 1e300)
         got = select(*rows.args, 15, variant=variant, form="factored")
         picks.append(got.positions.tolist())

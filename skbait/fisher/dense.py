@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 
-from skbait._backend import EXACT, rows_per_chunk
+from skbait._backend import EXACT
 from skbait.fisher.linalg import cholesky, inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
@@ -23,8 +23,6 @@ from skbait.fisher.rows import Rows, explicit, project
 
 # F is kept where it takes no more than this; else it is computed again where it is needed.
 KEPT_BYTES = 256 * 2**20
-# A matrix larger than this does not stay in a core's cache.
-CACHED_BYTES = 4 * 2**20
 
 
 class DenseForm:
@@ -270,37 +268,3 @@ class DenseForm:
 
         pool.for_chunks(write, pool.features.element_size() * (pool.n_features + 8))
         return out[0][:, None, None], out[1][:, None, None]
-
-
-def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the factored form) and bytes of this form.
-
-    Parameters
-    ----------
-    n : int
-        Number N of candidates.
-    n_fisher : int
-        Number of rows over which F is the mean.
-    n_features, n_columns, rank : int
-        D, Q and r.
-    n_steps : int
-        Number of rows that will be chosen.
-
-    Returns
-    -------
-    seconds : float
-        Time on the common yardstick.
-    n_bytes : int
-        Memory.
-    """
-    size = n_features * n_columns
-    pairs = n_columns * (n_columns + 1) / 2
-    pairs *= 5 / 8 if n_columns > 1 else 1.0  # see `skbait.fisher.matrices`
-    setup = n_fisher * n_features**2 * pairs * 2.5 + 3 * size**3 * 2.5
-    setup += 2 * n * n_features**2 * pairs
-    # a matrix element read from memory counts like some multiply-adds
-    read = 2 * size**2 * 8 / (2 if size**2 * 8 > CACHED_BYTES else 8)
-    step = 2 * n * n_features * n_columns * rank + read
-    memory = 5 * 8 * size**2 + 16 * size * min(rank * n_steps, size)
-    chunk = rows_per_chunk(8 * n_columns * n_features, n)
-    return setup + n_steps * step, memory + 8 * chunk * n_columns * n_features

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The precision M through a small Gram matrix and F as an operator: for large P = Q·D.
 
-M = λI + WᵀW, where W stacks the V of the labelled and of the chosen rows, so with one small
-Cholesky factor of λI + WWᵀ
-
-    M⁻¹ u = (u - Wᵀ (λI + W Wᵀ)⁻¹ W u) / λ,
-
-and F u is the mean over rows of V_xᵀ (V_x u): two products with the features. No P×P matrix
-is kept. The first blocks come from kernels between rows, m(x, j) = V_x M⁻¹ V_jᵀ:
+M⁻¹ u comes from `skbait.fisher.gram`, and F u is the mean over rows of V_xᵀ (V_x u): two products
+with the features. No P×P matrix is kept. The first blocks come from kernels between rows,
+m(x, j) = V_x M⁻¹ V_jᵀ:
 
     a_x = m(x, x),    c_x = mean over j of m(x, j) m(x, j)ᵀ,
 
@@ -22,145 +18,15 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks
-from skbait.fisher.linalg import cholesky, inverse, invert_triangle, symmetrise
-from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic
+from skbait.fisher.cost import scores_by_kernels, scores_by_matrix
+from skbait.fisher.gram import GramPrecision
+from skbait.fisher.linalg import inverse, symmetrise
+from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
 KERNEL_BYTES = {"cpu": 2 * 2**20, "cuda": 64 * 2**20}
-# A product smaller than this on one side is not worth cutting into panels.
-WIDE = 128
-# A matrix M⁻¹FM⁻¹ larger than this is not made: some of its size are needed.
-MATRIX_BYTES = 512 * 2**20
-
-
-class GramPrecision:
-    """M = λI + WᵀW known through the Cholesky factor L of λI + WWᵀ; rows can be appended.
-
-    L⁻¹ itself is kept: it grows by a block row with every append, and multiplying with it reads
-    each number once, where a triangular solve from torch copies the factor first.
-
-    Parameters
-    ----------
-    features : torch.Tensor of shape (L, D), float64
-        Features of the labelled rows.
-    coefficients : torch.Tensor of shape (L, r, Q), float64
-        Their factors, scaled by the square root of their weight.
-    regularization : float
-        λ.
-    capacity : int
-        Number of rows that may be appended.
-    """
-
-    def __init__(self, features, coefficients, regularization: float, capacity: int):
-        n, rank, n_columns = coefficients.shape
-        self.regularization = regularization
-        self.rank = rank
-        self.n = n
-        total = n + capacity
-        self.features = features.new_empty(total, features.shape[1])
-        self.coefficients = coefficients.new_empty(total, rank, n_columns)
-        self.root_inverse = features.new_zeros(total * rank, total * rank)
-        self.features[:n] = features
-        self.coefficients[:n] = coefficients
-        if n:
-            gram = kernel(features, coefficients, features, coefficients)
-            gram.diagonal().add_(regularization)
-            root = cholesky(symmetrise(gram), name="Gram matrix of the labelled rows")
-            self.root_inverse[: n * rank, : n * rank] = invert_triangle(root)
-
-    def rows(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features, factors and L⁻¹ of the rows in M."""
-        m = self.n * self.rank
-        return self.features[: self.n], self.coefficients[: self.n], self.root_inverse[:m, :m]
-
-    def reduce(self, features: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-        """L⁻¹ W V_xᵀ of some rows.
-
-        Parameters
-        ----------
-        features : torch.Tensor of shape (M, D), float64
-            h.
-        coefficients : torch.Tensor of shape (M, r, Q), float64
-            A.
-
-        Returns
-        -------
-        torch.Tensor of shape (n·r, M·r), float64
-            Products, for the n rows in M.
-        """
-        h, a, root_inverse = self.rows()
-        columns = kernel(h, a, features, coefficients)
-        if min(columns.shape) < WIDE:
-            return root_inverse @ columns
-        # lower triangular: in four panels 5/8 of it
-        parts = panels(len(root_inverse))
-        return torch.cat(
-            [root_inverse[part, : part.stop] @ columns[: part.stop] for part in parts]
-        )
-
-    def weights(self, reduced: torch.Tensor) -> torch.Tensor:
-        """(λI + WWᵀ)⁻¹ W V_xᵀ of some rows from what `reduce` gives.
-
-        Parameters
-        ----------
-        reduced : torch.Tensor of shape (n·r, M·r), float64
-            L⁻¹ W V_xᵀ.
-
-        Returns
-        -------
-        torch.Tensor of shape (n·r, M·r), float64
-            Products.
-        """
-        return self.rows()[2].T @ reduced
-
-    def solve(self, u: torch.Tensor) -> torch.Tensor:
-        """M⁻¹ u of columns u.
-
-        Parameters
-        ----------
-        u : torch.Tensor of shape (P, m), float64
-            Columns.
-
-        Returns
-        -------
-        torch.Tensor of shape (P, m), float64
-            M⁻¹ u.
-        """
-        h, a, root_inverse = self.rows()
-        if self.n:
-            n_columns, m = a.shape[2], u.shape[1]
-            flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
-            wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m))  # (n, r, m)
-            alpha = root_inverse.T @ (root_inverse @ wu.view(-1, m))
-            t = torch.bmm(a.mT, alpha.view(-1, self.rank, m))  # (n, Q, m)
-            change = (h.T @ t.view(self.n, -1)).view(-1, n_columns, m)
-            u = u - change.permute(1, 0, 2).reshape(-1, m)
-        return u / self.regularization
-
-    def append(self, features: torch.Tensor, coefficients: torch.Tensor) -> None:
-        """Add one row to M: one more block row of the Cholesky factor.
-
-        Parameters
-        ----------
-        features : torch.Tensor of shape (D,), float64
-            h.
-        coefficients : torch.Tensor of shape (r, Q), float64
-            A.
-        """
-        h, a = features[None], coefficients[None]
-        m = self.n * self.rank
-        new = slice(m, m + self.rank)
-        block = kernel(h, a, h, a)
-        block.diagonal().add_(self.regularization)
-        left = self.reduce(h, a)  # (m, r)
-        root = cholesky(symmetrise(block - left.T @ left), name="Gram block of the chosen row")
-        corner = invert_triangle(root)
-        self.root_inverse[new, :m] = -corner @ (left.T @ self.root_inverse[:m, :m])
-        self.root_inverse[new, new] = corner
-        self.features[self.n], self.coefficients[self.n] = features, coefficients
-        self.n += 1
 
 
 class FactoredForm:
@@ -433,69 +299,3 @@ class FactoredForm:
 
         pool_chunk = chunk_size if pool.chunk_size is None else min(chunk_size, pool.chunk_size)
         for_chunks(work, len(pool), max(1, min(pool_chunk, len(pool))))
-
-
-def work_of_factored(n, n_fisher, n_labeled, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the dense form) and bytes of this form.
-
-    Parameters
-    ----------
-    n : int
-        Number N of candidates.
-    n_fisher : int
-        Number of rows over which F is the mean.
-    n_labeled : int
-        Number L of labelled rows.
-    n_features, n_columns, rank : int
-        D, Q and r.
-    n_steps : int
-        Number of rows that will be chosen.
-
-    Returns
-    -------
-    seconds : float
-        Time on the common yardstick.
-    n_bytes : int
-        Memory.
-    """
-    shape = n_features, n_columns, rank
-    by_matrix = scores_by_matrix(n, n_fisher, n_labeled, *shape)
-    by_kernels = scores_by_kernels(n, n_fisher, n_labeled, *shape)
-    gram = (n_labeled + n_steps) * rank
-    step = 3 * n_fisher * n_features * n_columns * rank + 2.5 * 8 * gram * n_features * n_columns
-    memory = 8 * gram**2 + 8 * gram * n_features
-    if by_matrix < by_kernels:
-        memory += 4 * 8 * (n_features * n_columns) ** 2
-    else:
-        memory += 4 * n * rank * n_labeled * rank
-    return min(by_matrix, by_kernels) + n_steps * step, memory
-
-
-def scores_by_kernels(n, n_fisher, n_labeled, n_features, n_columns, rank):
-    """Estimated seconds of the first blocks by kernels; parameters as in `work_of_factored`.
-
-    Returns
-    -------
-    float
-        Time on the common yardstick.
-    """
-    per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
-    return n * n_fisher * per_pair + 2.5 * 5 / 8 * n * rank * (n_labeled * rank) ** 2
-
-
-def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
-    """Estimated seconds of the first blocks by M⁻¹FM⁻¹; parameters as in `work_of_factored`.
-
-    Returns
-    -------
-    float
-        Time on the common yardstick; infinite where the matrix is too large, and for Q = 1, where
-        the dense form makes the same matrix and shares its passes.
-    """
-    size, gram = n_features * n_columns, n_labeled * rank
-    if n_columns == 1 or 8 * size**2 > MATRIX_BYTES:
-        return float("inf")
-    pairs = 5 / 8 * n_features**2 * n_columns * (n_columns + 1) / 2
-    solve = 2 * size * (n_labeled * n_features * n_columns + gram**2) + 2 * size**2
-    diagonal = 5 / 8 * n * rank * gram**2
-    return n_fisher * pairs * 2.5 + n * pairs + 2.5 * (2 * solve + diagonal)

@@ -11,8 +11,9 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, memory_bytes, rows_per_chunk, working_dtype
 from skbait.fisher import backward
-from skbait.fisher.dense import DenseForm, work_of_dense
-from skbait.fisher.factored import FactoredForm, work_of_factored
+from skbait.fisher.cost import cheaper_form
+from skbait.fisher.dense import DenseForm
+from skbait.fisher.factored import FactoredForm
 from skbait.fisher.factors import VARIANTS, factor, n_parameters
 from skbait.fisher.forward import Forward
 from skbait.fisher.problem import Problem
@@ -26,9 +27,6 @@ WEIGHTINGS = ("posterior", "original")
 
 # Below this fraction of tr(F) a λ is lost in the rounding of M: the two forms begin to differ.
 RESOLVED = 1e-11
-
-# Memory that the dense form may ask for before the factored one is preferred, in bytes.
-DENSE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def select(
     n_steps = min(n_pool, int(oversample * n))
     problem = Problem(pool, labeled, fisher_rows, lam * scale**2 / weight, labeled_weight, n_steps)
     if form == "auto":
-        form = _cheaper_form(problem)
+        form = cheaper_form(problem)
     state = DenseForm(problem) if form == "dense" else FactoredForm(problem)
 
     forward = Forward(state)
@@ -277,17 +275,6 @@ def _regularization(regularization: float | str, kappa: float, trace: float, siz
             f"regularization={regularization!r} must be 'auto' or a positive finite number."
         )
     return float(regularization)
-
-
-def _cheaper_form(problem: Problem) -> str:
-    """Choose the form by estimated work, within `DENSE_BYTES`."""
-    pool, n_fisher = problem.pool, problem.n_fisher
-    shape = (pool.n_features, pool.n_columns, pool.rank, problem.n_steps)
-    dense, dense_bytes = work_of_dense(len(pool), n_fisher, *shape)
-    factored, factored_bytes = work_of_factored(len(pool), n_fisher, problem.n_labeled, *shape)
-    if dense_bytes > max(DENSE_BYTES, factored_bytes):
-        return "factored"
-    return "dense" if dense <= factored else "factored"
 
 
 def _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples):
