@@ -10,11 +10,12 @@ import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import cost, factored, forward, select
+from skbait.fisher import backward, cost, factored, forward, select
 from skbait.fisher.blocks import downdate, gain
 from skbait.fisher.course import course, foresee, play
 from skbait.fisher.factors import factor
-from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic
+from skbait.fisher.linalg import semidefinite_root
+from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
 from skbait.fisher.rows import Rows, explicit
 
 
@@ -106,6 +107,25 @@ def test_choices_are_foreseen_as_they_come(seed):
     assert got == expected
 
 
+@pytest.mark.parametrize("n_keep", [1, 7, 20])
+def test_removal_of_rank_one_by_the_definition(n_keep, seed):
+    """With every row there twice as well: ties, of which the row chosen last goes."""
+    for copies in (1, 2):
+        v, inverse, _, fisher = dense_state(seed, n_rows=24 // copies)
+        v = v.repeat(copies, 1)
+        m = torch.linalg.inv(torch.linalg.inv(inverse) + v.T @ v)
+        e, d = torch.eye(24, dtype=v.dtype) - v @ m @ v.T, v @ m @ fisher @ m @ v.T
+        got = backward.keep(e.clone(), d.clone(), 1, n_keep).tolist()
+        left = list(range(24))
+        while len(left) > n_keep:
+            m = torch.linalg.inv(torch.linalg.inv(inverse) + v[left].T @ v[left])
+            e = 1.0 - ((v[left] @ m) * v[left]).sum(1)
+            cost = ((v[left] @ m @ fisher @ m) * v[left]).sum(1) / e
+            cheapest = (cost <= cost.min() * (1 + 1e-9)).nonzero()[:, 0]
+            left.pop(int(cheapest[-1]))
+        assert got == left
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["gauss", "cnn", "clusters"])
@@ -151,6 +171,26 @@ def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, s
     matrix = matrix + matrix.T
     by_row = v.T.reshape(len(rows), rows.rank, -1)
     torch.testing.assert_close(quadratic(rows, matrix), by_row @ matrix @ by_row.mT)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 9])
+@pytest.mark.parametrize("n_features", [1, 3, 9])
+def test_squared_norms_are_quadratic_forms(n_features, rank, seed):
+    """From triangular roots, of singular matrices too."""
+    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=3)
+    rows = Rows(problem.h, problem.p, partial(factor, variant="binary", top_c=2))
+    generator = torch.Generator().manual_seed(seed)
+    matrices, roots = [], []
+    for _ in range(2):
+        half = torch.randn(n_features, rank, generator=generator, dtype=torch.float64)
+        matrices.append(half @ half.T)
+        roots.append(semidefinite_root(matrices[-1]))
+        torch.testing.assert_close(roots[-1], torch.tril(roots[-1]))
+        torch.testing.assert_close(roots[-1] @ roots[-1].T, matrices[-1])
+    expected = torch.stack([((rows.features @ m) * rows.features).sum(1) for m in matrices])
+    torch.testing.assert_close(
+        squared_norms(rows, torch.stack(roots)), expected.double(), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("n_features", [1, 3, 4, 5, 17, 256])

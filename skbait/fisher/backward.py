@@ -45,6 +45,8 @@ def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tens
 
     3(m·r)²·r multiply-adds a removal, in place. The place of a removed row is taken by the last.
     """
+    if rank == 1:
+        return _keep_scalars(e.cpu(), d.cpu(), n_keep).to(e.device)
     left = len(e) // rank
     order = torch.arange(left)  # which row stands in which place
     while left > n_keep:
@@ -70,10 +72,30 @@ def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tens
     return order[:left].sort().values.to(e.device)
 
 
+def _keep_scalars(e: torch.Tensor, d: torch.Tensor, n_keep: int) -> torch.Tensor:
+    """`keep` where every E_ss is a number: fewer operations a removal, and no launches."""
+    order = list(range(len(e)))
+    for last in range(len(e) - 1, n_keep - 1, -1):
+        e_ss = e.diagonal()
+        cost = torch.where(e_ss > 0.0, d.diagonal() / e_ss, torch.inf)
+        lowest = float(cost.min())
+        ties = torch.nonzero(cost <= lowest + TIE * abs(lowest))[:, 0].tolist()
+        s = max(ties or range(last + 1), key=order.__getitem__)
+        e_s, d_s = e[s].clone(), d[s].clone()
+        t = e_s / e_s[s]
+        half = torch.sub(d_s, t, alpha=0.5 * float(d_s[s]))
+        e.addr_(t, e_s, alpha=-1.0)
+        d.addr_(t, half, alpha=-1.0).addr_(half, t, alpha=-1.0)
+        for matrix in (e, d):
+            matrix[s], matrix[:, s] = matrix[last], matrix[:, last]
+        order[s] = order[last]
+        order.pop()
+        e, d = e[:last, :last], d[:last, :last]
+    return torch.tensor(sorted(order))
+
+
 def _diagonal(matrix: torch.Tensor, rank: int) -> torch.Tensor:
     """The (r, r) blocks on the diagonal, (m, r, r)."""
-    if rank == 1:
-        return matrix.diagonal()[:, None, None]
     m = len(matrix) // rank
     row, column = matrix.stride()
     blocks = matrix.as_strided((m, rank, rank), (rank * (row + column), row, column))
@@ -82,9 +104,6 @@ def _diagonal(matrix: torch.Tensor, rank: int) -> torch.Tensor:
 
 def _cost(e_ss: torch.Tensor, d_ss: torch.Tensor) -> torch.Tensor:
     """tr(E_ss⁻¹ D_ss) of every row; infinite where a row cannot be removed."""
-    if e_ss.shape[1] == 1:
-        cost = (d_ss / e_ss)[:, 0, 0]
-        return torch.where(e_ss[:, 0, 0] > 0.0, cost, torch.inf)
     solved, info = torch.linalg.solve_ex(symmetrise(e_ss), d_ss)
     cost = solved.diagonal(dim1=1, dim2=2).sum(1)
     bad = (info != 0) | ~torch.isfinite(cost)

@@ -135,8 +135,8 @@ def foresee(
     ----------
     column : callable
         Gives P and Q, (m,) in float32, of one of m rows, before any choice.
-    a, c : torch.Tensor of shape (m,), float64
-        Blocks of the m rows. Overwritten.
+    a, c : torch.Tensor of shape (m,)
+        Blocks of the m rows.
     most : int
         At most so many choices.
 
@@ -145,29 +145,28 @@ def foresee(
     list of int
         Which rows, in the order of choice; row 0 comes first.
     """
-    p_hat = a.new_empty(most, len(a), dtype=torch.float32)
-    w = torch.empty_like(p_hat)
-    is_open = torch.zeros_like(a)
+    most = min(most, len(a))
+    precision, c = a.to(torch.float32) + 1.0, c.to(torch.float32, copy=True)
+    changes = precision.new_empty(most, 2, len(a))  # P̂ and W of every choice
     order = [0]
-    while len(order) < min(most, len(a)):
+    while len(order) < most:
         t, s = len(order) - 1, order[-1]
-        is_open[s] = -torch.inf
-        a_s, c_s = torch.stack([a[s], c[s]]).tolist()
-        g = 1.0 / (1.0 + a_s)
+        g, c_s = 1.0 / float(precision[s]), float(c[s])
         if not g > 0.0:
             break
         p, q = column(s)
         if t:
-            past_p, past_w = p_hat[:t], w[:t]
-            q = torch.addmv(q, past_w.T, past_p[:, s], alpha=-1.0)
-            q = torch.addmv(q, past_p.T, past_w[:, s], alpha=-1.0)
-            p = torch.addmv(p, past_p.T, past_p[:, s], alpha=-1.0)
-        torch.mul(p, g**0.5, out=p_hat[t])
-        torch.mul(torch.sub(q, p, alpha=0.5 * g * c_s), g**0.5, out=w[t])
-        p, y = p_hat[t].to(a), w[t].to(a)
-        a.addcmul_(p, p, value=-1.0)
-        c.addcmul_(p, y, value=-2.0)
-        best, i = (c / (1.0 + a) + is_open).max(dim=0)
+            past = changes[:t]
+            at_s = past[:, :, s]
+            p = torch.addmv(p, past[:, 0].T, at_s[:, 0], alpha=-1.0)
+            q = torch.addmv(q, past.view(2 * t, -1).T, at_s.flip(1).flatten(), alpha=-1.0)
+        p_hat, w = changes[t]
+        torch.mul(p, g**0.5, out=p_hat)
+        torch.sub(q, p, alpha=0.5 * g * c_s, out=w).mul_(g**0.5)
+        precision.addcmul_(p_hat, p_hat, value=-1.0)
+        c.addcmul_(p_hat, w, value=-2.0)
+        precision[s] = torch.inf  # chosen: its score is zero from now on
+        best, i = (c / precision).max(dim=0)
         if not float(best) > 0.0:
             break
         order.append(int(i))

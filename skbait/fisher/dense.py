@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 
 from skbait._backend import EXACT
-from skbait.fisher.linalg import cholesky, inverse, symmetrise
-from skbait.fisher.matrices import mean_fisher, mirror, quadratic
+from skbait.fisher.linalg import cholesky, inverse, semidefinite_root, symmetrise
+from skbait.fisher.matrices import mean_fisher, mirror, quadratic, squared_norms
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, explicit, project
 
@@ -41,7 +41,7 @@ class DenseForm:
         pool = self.pool = problem.pool
         self.problem = problem
         # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
-        self.ahead = 16 if pool.n_columns == 1 else 1
+        self.ahead = 20 if pool.n_columns == 1 else 1
         self.by_matrix = False  # see `FactoredForm`
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
@@ -54,6 +54,7 @@ class DenseForm:
         self.u = self.inverse.new_empty(size, max(capacity, self.ahead * rank))
         self.w = torch.empty_like(self.u)
         self.used = 0
+        self.rounded: torch.Tensor | None = None  # see `foresight`
 
     def _precision(self) -> torch.Tensor:
         """M₀ = λI + the information of the labelled rows, (P, P)."""
@@ -102,7 +103,7 @@ class DenseForm:
         if self.chosen:
             # not from the changes kept so far: they may be why the blocks are asked for anew
             self.inverse, self.sandwich = self._solve()
-            self.used = 0
+            self.used, self.rounded = 0, None
         if self.pool.n_columns == 1:
             return self._both_quadratic()
         return quadratic(self.pool, self.inverse), quadratic(self.pool, self.sandwich)
@@ -148,6 +149,8 @@ class DenseForm:
         self.u[:, new] = u @ half
         self.w[:, new] = (z - 0.5 * u @ (g @ s)) @ half
         self.used += len(g)
+        if self.rounded is not None:
+            self._change_rounded(new)
 
     def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64 at the present state.
@@ -180,15 +183,13 @@ class DenseForm:
         """
         v = self.pool.features[rows] * self.pool.coefficients[rows, :, 0]  # Q = r = 1: (m, D)
         v = v.to(torch.float32)
-        solve, sandwich = self.inverse.to(v), self.sandwich.to(v)
-        past_u, past_w = (past[:, : self.used].to(v) for past in (self.u, self.w))
+        if self.rounded is None:
+            self.rounded = torch.cat([self.inverse, self.sandwich]).to(v)  # (2·D, D)
+            self._change_rounded(slice(0, self.used))
+        rounded = self.rounded
 
         def column(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            u, z = solve @ v[i], sandwich @ v[i]
-            if self.used:
-                vu, vw = past_u.T @ v[i], past_w.T @ v[i]
-                u = torch.addmv(u, past_u, vu, alpha=-1.0)
-                z = torch.addmv(torch.addmv(z, past_u, vw, alpha=-1.0), past_w, vu, alpha=-1.0)
+            u, z = (rounded @ v[i]).view(2, -1)
             return v @ u, v @ z
 
         return column
@@ -212,7 +213,7 @@ class DenseForm:
         such that (X; I) = (Q₁; Q₂) C give E = (I + XᵀX)⁻¹ = Q₂ Q₂ᵀ and M⁻¹ V_Sᵀ = R⁻ᵀ Q₁ Q₂ᵀ:
         no difference is formed, and nothing is squared.
         """
-        self.inverse = self.sandwich = self.u = self.w = None  # the choice is over
+        self.inverse = self.sandwich = self.u = self.w = self.rounded = None  # the choice is over
         precision = self._precision()
         root = cholesky(precision, name="precision of the labelled set")
         fisher = self._mean_fisher(precision) if self.fisher is None else self.fisher
@@ -227,13 +228,20 @@ class DenseForm:
     def _current(self, rows: list[int]):
         """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r) float64, at the present state."""
         v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
-        u, z = self.inverse @ v, self.sandwich @ v
+        # as rows: BLAS is twice as fast this way round
+        u, z = v.T @ self.inverse, v.T @ self.sandwich
         if self.used:
             past_u, past_w = self.u[:, : self.used], self.w[:, : self.used]
-            vu, vw = past_u.T @ v, past_w.T @ v
-            z = torch.addmm(torch.addmm(z, past_u, vw, alpha=-1), past_w, vu, alpha=-1)
-            u = torch.addmm(u, past_u, vu, alpha=-1)
-        return v, u, z
+            vu, vw = v.T @ past_u, v.T @ past_w
+            z.addmm_(vw, past_u.T, alpha=-1).addmm_(vu, past_w.T, alpha=-1)
+            u.addmm_(vu, past_u.T, alpha=-1)
+        return v, u.T, z.T
+
+    def _change_rounded(self, changes: slice) -> None:
+        """Work some of the kept changes into the rounded matrices of `foresight`."""
+        u, w = self.u[:, changes].to(self.rounded), self.w[:, changes].to(self.rounded)
+        self.rounded.addmm_(torch.cat([u, w]), u.T, alpha=-1.0)
+        self.rounded[len(u) :].addmm_(u, w.T, alpha=-1.0)
 
     def _fold(self) -> None:
         """Work the kept changes into the matrices."""
@@ -247,24 +255,12 @@ class DenseForm:
         self.used = 0
 
     def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """V_x B V_xᵀ and V_x R V_xᵀ of all candidates for Q = 1, by one product with the features.
+        """V_x B V_xᵀ and V_x R V_xᵀ of all candidates for Q = 1.
 
-        With T such that B = T Tᵀ and R = T diag(ρ) Tᵀ, and y = Tᵀh, they are A² Σ y² and
-        A² Σ ρ y²: sums without cancellation.
+        With triangular roots B = T Tᵀ and R = Z Zᵀ they are A²‖Tᵀh‖² and A²‖Zᵀh‖²: sums without
+        cancellation.
         """
         pool = self.pool
-        root = cholesky(self.inverse, name="posterior covariance")
-        half = torch.linalg.solve_triangular(root, self.sandwich, upper=False)
-        inner = torch.linalg.solve_triangular(root, half.T, upper=False)
-        rho, basis = torch.linalg.eigh(symmetrise(inner))
-        basis = (root @ basis).to(pool.features.dtype)
-        weights = torch.stack([torch.ones_like(rho), rho.clamp_min(0.0)]).to(basis.dtype)  # (2, D)
-        out = torch.empty(2, len(pool), dtype=EXACT, device=rho.device)
-
-        def write(chunk: slice) -> None:
-            y = pool.features[chunk] @ basis
-            a = pool.coefficients[chunk, 0, 0].to(EXACT)
-            out[:, chunk] = (weights @ y.square_().T).to(EXACT) * a.square()
-
-        pool.for_chunks(write, pool.features.element_size() * (pool.n_features + 8))
+        roots = torch.stack([semidefinite_root(self.inverse), semidefinite_root(self.sandwich)])
+        out = squared_norms(pool, roots) * pool.exact_coefficients(slice(None))[:, 0, 0].square()
         return out[0][:, None, None], out[1][:, None, None]

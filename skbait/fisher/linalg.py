@@ -82,6 +82,27 @@ def cholesky(matrix: torch.Tensor, *, name: str = "matrix") -> torch.Tensor:
     )
 
 
+def semidefinite_root(matrix: torch.Tensor) -> torch.Tensor:
+    """Lower triangular L with L Lᵀ = M; M may be singular.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor of shape (P, P)
+        Symmetric positive semidefinite M, up to rounding.
+
+    Returns
+    -------
+    torch.Tensor of shape (P, P)
+        L; what rounding made negative counts as zero.
+    """
+    root, info = torch.linalg.cholesky_ex(matrix)
+    if not bool(info):
+        return root
+    values, vectors = torch.linalg.eigh(matrix)
+    root = vectors * values.clamp_min(0.0).sqrt()
+    return torch.linalg.qr(root.T)[1].T
+
+
 def inverse(matrix: torch.Tensor, *, name: str = "matrix") -> torch.Tensor:
     """Inverse of a symmetric positive definite matrix, by Cholesky, exactly symmetric.
 

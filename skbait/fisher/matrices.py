@@ -129,6 +129,41 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def squared_norms(rows: Rows, roots: torch.Tensor) -> torch.Tensor:
+    """‖Lᵀh‖² of all rows for some lower triangular matrices L.
+
+    Parameters
+    ----------
+    rows : Rows
+        N rows.
+    roots : torch.Tensor of shape (n, D, D), float64
+        The matrices L; they are rounded to the dtype of the pass.
+
+    Returns
+    -------
+    torch.Tensor of shape (n, N), float64
+        Squared norms.
+    """
+    n, n_features = len(roots), rows.n_features
+    parts = panels(n_features)
+    # (D - start, n·w): what lies above the panel is zero
+    roots = [
+        roots[:, part.start :, part].transpose(0, 1).flatten(1).to(rows.features.dtype)
+        for part in parts
+    ]
+    out = torch.empty(n, len(rows), dtype=EXACT, device=rows.features.device)
+
+    def write(chunk: slice) -> None:
+        h = rows.features[chunk]
+        total = torch.zeros(len(h), n, dtype=EXACT, device=h.device)
+        for part, root in zip(parts, roots, strict=True):
+            total += (h[:, part.start :] @ root).square_().view(len(h), n, -1).sum(2)
+        out[:, chunk] = total.T
+
+    rows.for_chunks(write, rows.features.element_size() * n * (n_features + 8))
+    return out
+
+
 def panels(n_features: int) -> list[slice]:
     """Four panels of the columns of a D×D block, fewer where D is smaller.
 
