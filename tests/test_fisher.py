@@ -416,6 +416,19 @@ class TestFactors:
             torch.testing.assert_close(A, torch.zeros_like(A), rtol=0.0, atol=1e-15)
 
 
+@pytest.mark.parametrize("form", ["dense", "factored"])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_the_order_of_memory_does_not_matter(variant, form):
+    """Tables often come column by column."""
+    rows = random_rows(seed=73)
+    by_column = rows.map(lambda tensor: tensor.T.contiguous().T)
+    assert not by_column.h.is_contiguous()
+    one, other = (
+        select(*each.args, 4, variant=variant, form=form).positions for each in (rows, by_column)
+    )
+    assert torch.equal(one, other)
+
+
 def test_kappa_is_relative_to_the_information_of_a_row():
     rows = random_rows(seed=72)
     tenth, one = (select(*rows.args, 3, kappa=kappa) for kappa in (0.1, 1.0))

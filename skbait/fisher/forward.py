@@ -206,7 +206,8 @@ class Forward:
             a, c = self.a[part, 0, 0], self.c[part, 0, 0]
             found = play(mix, products[:, part], a, c, threshold, after[:, part])
             found[:, 1] += part.start
-            near.append(found)
+            if sum(map(len, near)) <= CROWD * k:  # of a crowd no more is looked at
+                near.append(found)
 
         for_chunks(change, len(self.gains), self.chunk_of_course)
         near = torch.cat(near)

@@ -38,7 +38,7 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
         h, a = rows.exact(chunk)
         s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
         # (n, D·(Q-k)): rows scaled for all l >= k at once, features outermost
-        scaled = (h[:, :, None] * s[:, None, :]).view(len(h), -1)
+        scaled = (h[:, :, None] * s[:, None, :]).reshape(len(h), -1)
         width = n_columns - k
         for panel in panels(n_features):
             product = h[:, panel].T @ scaled[:, panel.start * width :]
@@ -125,7 +125,9 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
         t = torch.triu(t) + torch.triu(t, 1).mT
         out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
 
-    pool.for_chunks(write, pool.features.element_size() * n_columns * (n_features // 2 + 8))
+    bytes_per_row = pool.features.element_size() * n_columns * (n_features // 2)
+    bytes_per_row += 8 * n_columns * (4 * n_columns + 2 * pool.rank)  # t, its parts, A t
+    pool.for_chunks(write, bytes_per_row)
     return out
 
 
