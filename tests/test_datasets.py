@@ -10,8 +10,11 @@ import hashlib
 import inspect
 import io
 import pickle
+import struct
 import tarfile
 import textwrap
+import zipfile
+import zlib
 from urllib.error import URLError
 
 import numpy as np
@@ -317,6 +320,44 @@ def test_a_broken_file_of_features_is_named(tmp_path):
     (tmp_path / "cifar10_features.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(OSError, match=r"cifar10_features\.npz is not features of CIFAR-10"):
         fetch_cifar10_features(tmp_path)
+
+
+def test_a_single_array_in_place_of_an_archive_is_named(tmp_path):
+    for name, fetch in (
+        ("cifar10.npz", fetch_cifar10),
+        ("cifar10_features.npz", fetch_cifar10_features),
+    ):
+        with open(tmp_path / name, "wb") as file:
+            np.save(file, np.zeros((3, 2)))
+        with pytest.raises(
+            OSError, match=r"not .*CIFAR-10.*one array, of shape \(3, 2\)"
+        ) as caught:
+            fetch(tmp_path)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, fetch",
+    [
+        ("cifar10.npz", fetch_cifar10),
+        ("cifar10_features.npz", fetch_cifar10_features),
+    ],
+)
+def test_a_damaged_stream_is_named(images, features, tmp_path, name, fetch):
+    X, y = images if fetch is fetch_cifar10 else features
+    arrays = {"X_train": X, "y_train": y, "target_names": np.array(CLASSES)}
+    np.savez_compressed(tmp_path / name, **arrays)
+    damaged = bytearray((tmp_path / name).read_bytes())
+    with zipfile.ZipFile(tmp_path / name) as archive:
+        member = archive.getinfo("X_train.npy")
+    name_and_extra = damaged[member.header_offset + 26 : member.header_offset + 30]
+    start = member.header_offset + 30 + sum(struct.unpack("<HH", name_and_extra))
+    damaged[start] = 0xFF  # a block of a kind that deflate does not have
+    (tmp_path / name).write_bytes(damaged)
+    with pytest.raises(OSError, match=r"not .*CIFAR-10") as caught:
+        fetch(tmp_path)
+    assert isinstance(caught.value.__cause__, zlib.error)
+    assert str(tmp_path / name) in str(caught.value)
 
 
 def test_an_unknown_subset_of_features_is_named(tmp_path):

@@ -165,7 +165,7 @@ def test_mean_and_covariance_are_those_of_the_definition(likelihood):
     top = own.predict_proba(X).max(axis=1)
     m = np.ones(len(X)) if likelihood == "gaussian" else top * (1 - top)
     expected = np.linalg.inv(2 * np.eye(5) + (rows.T * m) @ rows)
-    np.testing.assert_allclose(model.covariance_, expected, rtol=1e-9)
+    np.testing.assert_allclose(model.covariance_, expected, rtol=1e-9, atol=1e-15)
     np.testing.assert_array_equal(model.covariance_, model.covariance_.T)
     assert model.prior_precision_ == 2.0
 

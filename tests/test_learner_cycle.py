@@ -422,8 +422,16 @@ def test_few_candidates_of_a_large_map_are_not_copied(strategy, tmp_path, monkey
         raise AssertionError("the candidates of a memory map were copied")
 
     monkeypatch.setattr("skbait.strategies._checks.memory_bytes", lambda device: 8 * 99 * 4 * 8)
-    monkeypatch.setattr("skbait.strategies.base.take_rows", refuse)
-    assert query.query(X, 5, candidates=candidates).tolist() == copied.tolist()
+    with monkeypatch.context() as patched:
+        patched.setattr("skbait.strategies.base.take_rows", refuse)
+        assert query.query(X, 5, candidates=candidates).tolist() == copied.tolist()
+    # of a sub-pool that was asked for, no other row is read, however large it is
+    seen = []
+    monkeypatch.setattr(
+        "skbait.strategies.base.check_finite", lambda rows, **_: seen.append(len(rows))
+    )
+    query.set_params(subset_size=120).query(X, 5)
+    assert seen == [120]
 
 
 def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ import codecs
 import hashlib
 import pickle
 import tarfile
+import zlib
 from zipfile import BadZipFile
 
 import numpy as np
@@ -125,11 +126,15 @@ def _read_arrays(path, subset):
     parts = ("train", "test") if subset == "all" else (subset,)
     try:
         # opened here: np.load leaves a path's file open where the archive in it is broken
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images = [arrays[f"X_{part}"] for part in parts]
-            labels = [arrays[f"y_{part}"] for part in parts]
-            names = [str(name) for name in arrays["target_names"]]
-    except (KeyError, ValueError, EOFError, BadZipFile) as error:
+        with open(path, "rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError(f"it holds one array, of shape {arrays.shape}, not an archive")
+            with arrays:
+                images = [arrays[f"X_{part}"] for part in parts]
+                labels = [arrays[f"y_{part}"] for part in parts]
+                names = [str(name) for name in arrays["target_names"]]
+    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise OSError(
             f"{path} is not CIFAR-10 as arrays X_train, y_train, X_test, y_test, target_names: "
             f"{error}"

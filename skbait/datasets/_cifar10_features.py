@@ -8,6 +8,7 @@ likes. Nobody offers such a file, so it is not downloaded: `RECIPE` makes it.
 
 from __future__ import annotations
 
+import zlib
 from zipfile import BadZipFile
 
 import numpy as np
@@ -129,11 +130,15 @@ def _read(path, parts):
     """Read the features and labels of some parts from the file, checked."""
     try:
         # opened here: np.load leaves a path's file open where the archive in it is broken
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            read = [_checked(arrays[f"X_{part}"], arrays[f"y_{part}"], part) for part in parts]
+        with open(path, "rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError(f"it holds one array, of shape {arrays.shape}, not an archive")
+            with arrays:
+                read = [_checked(arrays[f"X_{part}"], arrays[f"y_{part}"], part) for part in parts]
         # float32: what networks and linear models compute in; float16 would overflow in sums
         features, labels = (np.concatenate(each) for each in zip(*read, strict=True))
-    except (KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise OSError(
             f"{path} is not features of CIFAR-10 as arrays X_train, y_train, X_test, y_test: "
             f"{error}"

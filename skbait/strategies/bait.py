@@ -76,8 +76,8 @@ class BaitQuery(BaseQuery):
         The prior precision λ. "auto" is ``kappa · tr(F) / P``, with P the number of parameters of
         the last layer: the choice then does not depend on the scale of the features.
     kappa : float, default=0.1
-        How large λ is with ``regularization="auto"``, relative to the mean information of a row;
-        no effect otherwise.
+        How large λ is with ``regularization="auto"``, relative to the mean information of a row
+        about one parameter; no effect otherwise.
     weighting : {"posterior", "original"}, default="posterior"
         "posterior" counts labelled and chosen rows alike, so that M is the precision of the
         Laplace posterior. "original" weighs them as the published code of BAIT does: 1/(L+n) a
@@ -123,9 +123,11 @@ class BaitQuery(BaseQuery):
     -----
     With N pool rows, L labelled ones, D features, K classes, r rows of a factor (`top_c`, K - 1
     or 1), Q = K - 1 (binary: 1) and m = ``oversample · n`` forward steps, time is
-    O(N·D²·Q² + (Q·D)³ + m·N·D·Q·r) or, where Q·D is large, O(N²·r³·L + m·N·D·Q·r); memory is
+    O(N·D²·Q² + (Q·D)³ + m·N·D·Q·r) or, where Q·D is large, O(N²·(D + r²·Q + r³·L) + m·N·D·Q·r);
+    in between, the N² kernels give way to a matrix, O(N·D²·Q² + N·r³·L² + L·(Q·D)²). Memory is
     O(N·(D + r·Q + r²)) plus four (Q·D)² matrices or N·r²·L numbers. Every choice among close
-    scores is made in float64, so the picks do not depend on chunks, threads or device.
+    scores is made in float64, so the picks do not depend on chunks, threads or device, but for
+    the order of rows with the same content.
 
     References
     ----------

@@ -259,8 +259,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             if drawn is not None:
                 candidates = drawn if candidates is None else candidates[drawn]
             # few rows are copied, and no others read; most of a pool is seen where it is
-            few = drawn is not None or (candidates is not None and 2 * n_candidates < n_pool)
-            if few and may_copy(X_pool, len(candidates)):
+            few = candidates is not None and 2 * n_candidates < n_pool
+            if drawn is not None or (few and may_copy(X_pool, n_candidates)):
                 X_seen, inside = take_rows(X_pool, candidates), None
                 known = {name: _of_rows(name, value, candidates) for name, value in known.items()}
             else:
