@@ -15,8 +15,9 @@ could get, and so how much of the way a real strategy has gone.
 # The data
 # --------
 #
-# Features of CIFAR-10 images by a pretrained network, reduced to 32 directions without a look at
-# the labels; where they are not at hand, handwritten digits.
+# Features of CIFAR-10 images by a pretrained network; where they are not at hand, handwritten
+# digits. Their 32 directions and their scale are found on all rows, those included that later
+# become test rows, but without a look at any label.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,8 +44,8 @@ X /= X.std()  # one scale: so the model suits either data
 #
 # Fifty candidate batches of ten rows each, proposed by ten members. Each dot is a batch: the share
 # of held-out rows that the model gets wrong once it has learned the batch. Two of the members look
-# at the labels themselves. That the dots of one member lie so far apart is the point: which rows
-# are drawn matters as much as which strategy draws them.
+# at the labels themselves. Compare two distances: that between the dots of one member tells how
+# much depends on which rows it happens to draw, that between members on which strategy draws them.
 
 model = LogisticRegression(max_iter=1000)
 boss = BossQuery(model, n_candidates=50, random_state=0).fit(X[:30], y[:30])
@@ -113,14 +114,15 @@ plt.show()
 # -------------------
 #
 # The gap between random choice and the oracle, in accuracy over the whole curve, and the share of
-# it that each strategy closes. A negative share means worse than random.
+# it that each strategy closes. A negative share means worse than random. Where the oracle is not
+# ahead of random choice, there is no share to speak of, and the differences alone are printed.
 
 summary = summarize_strategies(results).set_index("strategy")
 gap = summary.loc["boss", "area"] - summary.loc["random", "area"]
 print(f"from random choice to the oracle: {gap:.3f}")
 for name in ("bait", "margin"):
-    closed = (summary.loc[name, "area"] - summary.loc["random", "area"]) / gap
-    print(f"{name} closes {closed:.0%} of it")
+    gain = summary.loc[name, "area"] - summary.loc["random", "area"]
+    print(f"{name} closes {gain / gap:.0%} of it" if gap > 0 else f"{name}: {gain:+.3f}")
 
 # %%
 # BoSS is no strict upper bound. It takes the best of fifty batches, one batch after the other, by

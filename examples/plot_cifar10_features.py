@@ -17,9 +17,9 @@ strategies choose which labels those are. How many does each need for the same a
 # and its documentation has the lines that compute them. Where there are none, the handwritten
 # digits that ship with scikit-learn take their place.
 #
-# The features are reduced to 64 directions before the cycle begins, on all rows at once. That is
-# no cheating: a principal component analysis looks at no label, and unlabelled images are what we
-# have plenty of. Inside the cycle it would see a few dozen rows only.
+# The features are reduced to 64 directions and brought to one scale before the cycle begins, on
+# all rows at once: those that later become test rows are among them, but no label is used. Fitted
+# inside the cycle, on labelled rows alone, the reduction would see a few dozen rows only.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits

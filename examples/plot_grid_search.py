@@ -91,8 +91,10 @@ grid = [
     {"query_strategy__variant": ["exp", "binary"], "estimator__lr": rates},
     {"query_strategy": [MarginQuery(), RandomQuery()], "estimator__lr": rates},
 ]
-torch.set_num_threads(1)
+n_threads = torch.get_num_threads()
+torch.set_num_threads(1)  # a network this small gains nothing from more
 search = GridSearchCV(learner, grid, cv=2).fit(X, y)
+torch.set_num_threads(n_threads)
 print(f"best: {search.best_params_}, accuracy {search.best_score_:.3f}")
 
 # %%

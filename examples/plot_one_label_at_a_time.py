@@ -93,6 +93,7 @@ learners = {
 # ``query`` names one image, the person says what it shows, and ``teach`` takes it in. Only these
 # two calls are timed: scoring the network on held-out images is our curiosity, not theirs.
 
+n_threads = torch.get_num_threads()
 torch.set_num_threads(1)  # a network this small gains nothing from more
 curves = {}
 for name, learner in learners.items():
@@ -109,6 +110,7 @@ for name, learner in learners.items():
             n_labels.append(learner.n_labels_)
             scores.append(learner.score(X_test, y_test))
     curves[name] = np.array(n_labels), np.array(waits), np.array(scores)
+torch.set_num_threads(n_threads)
 
 print(f"{'':30}{'seconds a label':>24}{'accuracy with labels':>24}")
 print(f"{'':30}{'mean':>14}{'longest':>10}{n_start:>14}{n_end:>10}")

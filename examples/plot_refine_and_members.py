@@ -15,8 +15,9 @@ members?
 # The data
 # --------
 #
-# Features of CIFAR-10 images by a pretrained network, reduced to 32 directions without a look at
-# the labels; where they are not at hand, handwritten digits.
+# Features of CIFAR-10 images by a pretrained network; where they are not at hand, handwritten
+# digits. Their 32 directions and their scale are found on all rows, those included that later
+# become test rows, but without a look at any label.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits

@@ -117,15 +117,18 @@ plt.show()
 # ------------------
 #
 # Features of CIFAR-10 images that a pretrained network gave, 40 labels, and the next ten images
-# that each strategy asks for. Where CIFAR-10 or its features are not at hand, the images are the
-# handwritten digits of scikit-learn, which are their own features.
+# that each strategy asks for. Where CIFAR-10 or its features are not at hand, or the two do not
+# hold the same images in the same order, the images are the handwritten digits of scikit-learn,
+# which are their own features.
 
 try:
     data = fetch_cifar10(download_if_missing=False)
     images, y, names = data.data[:3000], data.target[:3000], np.array(data.target_names)
-    features = fetch_cifar10_features().data[:3000]
-except OSError:
-    print("CIFAR-10 or its features are not at hand: digits take their place.")
+    features, labels = (part[:3000] for part in fetch_cifar10_features(return_X_y=True))
+    if not np.array_equal(labels, y):
+        raise OSError("The features of CIFAR-10 are not of the same images: their labels differ.")
+except OSError as error:
+    print(f"Digits take the place of CIFAR-10. {error}")
     features, y = load_digits(return_X_y=True)
     images, names = features.reshape(-1, 8, 8), np.arange(10).astype(str)
 features = PCA(64, random_state=0).fit_transform(features)
