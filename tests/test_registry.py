@@ -7,13 +7,10 @@ import importlib
 import inspect
 import pkgutil
 
-import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 
 import skbait.strategies
-from benchmarks import labels
 from skbait.strategies import BaitQuery, BaseQuery, MarginQuery
 from skbait.strategies.core_set import CoreSetQuery
 from skbait.strategies.registry import get_query_names, make_query
@@ -84,53 +81,3 @@ def test_unknown_names(name, close):
 def test_names_are_strings(name):
     with pytest.raises(TypeError, match="must be a string"):
         make_query(name)
-
-
-# ------------------------------------------------------------ the label-efficiency run
-
-
-@pytest.fixture
-def features(tmp_path):
-    """Write features in the form of the run, and return the folder."""
-    X, y = load_digits(return_X_y=True)
-    parts = {"X_train": X[:1500], "y_train": y[:1500], "X_test": X[1500:], "y_test": y[1500:]}
-    np.savez(tmp_path / labels.FEATURES, **parts)
-    return tmp_path
-
-
-def test_label_efficiency_run(features, capsys, monkeypatch):
-    monkeypatch.setattr(labels, "N_HELD_OUT", 200)
-    results = features / "new" / "results.jsonl"
-    options = ["--data-home", str(features), "--results", str(results), "--jobs", "1"]
-    options += ["--cycles", "2", "--pool", "300", "--components", "16", "--seeds", "2"]
-    options += ["--strategies", "random", "margin", "bait_exp"]
-    labels.main(options)
-    first = capsys.readouterr().out
-    rows = [line for line in first.splitlines() if line.startswith("| ")]
-    assert {row.split("|")[1].strip() for row in rows[2:]} == {"random", "margin", "bait_exp"}
-    assert len(results.read_text().splitlines()) == 6
-    curves = labels.done_before(results, labels_setting())
-    assert {tuple(record["n_labels"]) for record in curves.values()} == {(10, 20, 30)}
-    starts = {(seed, record["accuracy"][0]) for (_, seed), record in curves.items()}
-    assert len(starts) == 2, "all strategies begin with the same labels"
-    # nothing is run again; with another strategy, only that one is
-    labels.main([*options, "entropy"])
-    assert len(results.read_text().splitlines()) == 8
-    again = capsys.readouterr().out
-    assert [line.split()[0] for line in again.splitlines() if ":" in line] == ["entropy"] * 2
-
-
-def labels_setting():
-    return {
-        "n_pool": 300,
-        "initial": 10,
-        "batch_size": 10,
-        "n_cycles": 2,
-        "n_components": 16,
-        "C": 0.01,
-    }
-
-
-def test_label_efficiency_run_without_features(tmp_path):
-    with pytest.raises(SystemExit, match="SKBAIT_DATA"):
-        labels.main(["--data-home", str(tmp_path)])
