@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Benchmarks of updates against trainings: ``python -m benchmarks.laplace CASE`` (see README.md).
 
-`accuracy` needs ``cifar10_features.npz`` in the data home (environment: SKBAIT_DATA), with
-`X_train` (N, D), `y_train`, `X_test`, `y_test`: any network's features will do.
+`accuracy` needs features of CIFAR-10: see `skbait.datasets.fetch_cifar10_features`.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import os
 import statistics
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from sklearn.datasets import get_data_home
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -27,10 +23,10 @@ from torch import nn
 from benchmarks.measure import seconds, spread, table
 from benchmarks.problems import make_problem
 from skbait import ActiveLearner, BaitQuery, MarginQuery
+from skbait.datasets import fetch_cifar10_features
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import represent
 
-FEATURES = "cifar10_features.npz"
 CASES = {}
 
 
@@ -223,11 +219,11 @@ def accuracy(n_draws=20, sizes=(50, 100, 200, 500, 1000, 2000), n_columns=None, 
     Each cell is the accuracy in percent on the test rows, then its difference to the retrained
     head and the standard error of that difference, over draws of labelled and new rows.
     """
-    path = Path(os.environ.get("SKBAIT_DATA") or get_data_home()).expanduser() / FEATURES
-    if not path.exists():
-        raise SystemExit(f"{path} is missing: name its folder in SKBAIT_DATA.")
-    with np.load(path) as arrays:
-        data = [arrays[name] for name in ("X_train", "y_train", "X_test", "y_test")]
+    data = [
+        part
+        for subset in ("train", "test")
+        for part in fetch_cifar10_features(subset=subset, return_X_y=True)
+    ]
     for i in (0, 2):
         data[i] = data[i][:, :n_columns].astype(np.float32)
     for training, title in (

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import nn
 
 from benchmarks.study_text import FILE as TEXT
 from skbait.datasets import fetch_cifar10, fetch_cifar10_features
+from skbait.datasets._home import find_data_home
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
 
@@ -61,11 +61,6 @@ class StudySet:
             "budget": self.budget,
             **self.sizes,
         }
-
-
-def data_home():
-    """Return the folder of the data that do not ship with scikit-learn."""
-    return Path(os.environ.get("SKBAIT_DATA", ".")).expanduser()
 
 
 class DigitsNet(nn.Sequential):
@@ -136,8 +131,8 @@ def cifar10_features(n_components=64):
 
     The directions cost a head on few labels nothing, and make thousands of queries take minutes.
     """
-    data = fetch_cifar10_features(data_home())
-    test = fetch_cifar10_features(data_home(), subset="test")
+    data = fetch_cifar10_features()
+    test = fetch_cifar10_features(subset="test")
     svd = TruncatedSVD(n_components, random_state=0).fit(data.data.astype(np.float32))
     X, X_test = (svd.transform(each.data.astype(np.float32)) for each in (data, test))
     return X, data.target, X_test, test.target
@@ -147,7 +142,7 @@ def cifar10_images():
     """Return CIFAR-10 images: the first 10,000 to train, the first 2,000 to test."""
     parts = []
     for subset, n in (("train", 10_000), ("test", 2_000)):
-        X, y = fetch_cifar10(data_home(), subset=subset, return_X_y=True)
+        X, y = fetch_cifar10(subset=subset, return_X_y=True)
         images = np.ascontiguousarray(X[:n].transpose(0, 3, 1, 2), dtype=np.float32)
         parts += [images / 127.5 - 1, y[:n]]
     return tuple(parts)
@@ -172,7 +167,7 @@ def fashion_mnist(n_components=64):
 
 def debian_text(n_components=96):
     """Return embeddings of package descriptions in some directions, the last 2,000 to test."""
-    with np.load(data_home() / TEXT) as arrays:
+    with np.load(find_data_home(None) / TEXT) as arrays:
         X, y = arrays["X"], arrays["y"]
     X = TruncatedSVD(n_components, random_state=0).fit(X[:-2000]).transform(X)
     return X[:-2000], y[:-2000], X[-2000:], y[-2000:]

@@ -13,12 +13,13 @@ The result is ``debian_text.npz`` in the data home, with `X`, `y`, `target_names
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from skbait.datasets._home import find_data_home
 
 FILE = "debian_text.npz"
 
@@ -121,7 +122,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--per-section", type=int, default=250)
-    parser.add_argument("--data-home", type=Path, default=os.environ.get("SKBAIT_DATA", "."))
+    parser.add_argument("--data-home", type=Path, default=find_data_home(None))
     arguments = parser.parse_args(arguments)
     texts, sections = corpus(arguments.per_section)
     names = sorted(set(sections))

@@ -22,6 +22,12 @@ CHUNK_BYTES = 8 * 2**20
 GPU_CHUNK_BYTES = 256 * 2**20
 """The same on a GPU, where each chunk costs some launches."""
 
+MEMORY_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+"""Where Linux says what a container may take, in control groups of version 2 and 1."""
+
 
 def resolve_device(device: str | torch.device = "auto", *, like=None) -> torch.device:
     """Return the torch device that a computation runs on.
@@ -146,14 +152,21 @@ def memory_bytes(device: torch.device) -> float:
     Parameters
     ----------
     device : torch.device
-        A CPU or CUDA device.
+        A CPU or CUDA device. On Linux a container's limit counts where it is lower.
     """
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+        found = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return float("inf")
+        found = float("inf")
+    for limit in MEMORY_LIMITS:
+        try:
+            with open(limit, encoding="ascii") as file:
+                found = min(found, float(file.read()))
+        except (OSError, ValueError):
+            continue  # no such file, or "max"
+    return found
 
 
 def free_cached_memory() -> None:

@@ -17,6 +17,7 @@ from sklearn import config_context
 from skorch.helper import SliceDict
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
+from skbait import _backend
 from skbait.utils.data import concatenate_rows, kind_of, num_rows, row_shape, take_rows
 from skbait.utils.targets import as_vector, has_label, tidy
 from skbait.utils.validation import (
@@ -367,3 +368,17 @@ def test_bad_labels():
         tidy(np.array([np.inf, 1.0]))
     with pytest.raises(ValueError, match=r"Unknown label type.*int, str"):
         tidy(np.array([1, "a"], dtype=object))
+
+
+def test_the_memory_limit_of_a_container_counts(tmp_path, monkeypatch):
+    for name, text in (("none", "max\n"), ("low", "1048576\n"), ("high", f"{2**62}\n")):
+        (tmp_path / name).write_text(text, encoding="ascii")
+
+    def found(*names):
+        monkeypatch.setattr(_backend, "MEMORY_LIMITS", [tmp_path / name for name in names])
+        return _backend.memory_bytes(torch.device("cpu"))
+
+    physical = found()
+    assert 2**26 < physical < 2**62
+    assert found("missing", "none", "high") == physical
+    assert found("none", "low") == 2**20

@@ -115,7 +115,7 @@ def test_removal_of_rank_one_by_the_definition(n_keep, seed):
         v = v.repeat(copies, 1)
         m = torch.linalg.inv(torch.linalg.inv(inverse) + v.T @ v)
         e, d = torch.eye(24, dtype=v.dtype) - v @ m @ v.T, v @ m @ fisher @ m @ v.T
-        got = backward.keep(e.clone(), d.clone(), 1, n_keep).tolist()
+        got = backward.keep(e.clone(), d.clone(), 1, n_keep, [-1] * len(e)).tolist()
         left = list(range(24))
         while len(left) > n_keep:
             m = torch.linalg.inv(torch.linalg.inv(inverse) + v[left].T @ v[left])

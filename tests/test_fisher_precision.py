@@ -208,6 +208,25 @@ def test_small_regularization_with_fewer_directions_than_parameters(variant, kin
     assert picks[0] == picks[1]
 
 
+@pytest.mark.filterwarnings("ignore:regularization:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("regularization", ["auto", 1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+def test_equal_rows_keep_their_order(variant, regularization, form, dtype, seed):
+    """Where rounding decides between different rows, it still has no say between equal ones."""
+    n, copies = 20, 3
+    rows = random_rows(seed, n_pool=n, n_labeled=30, n_features=6, n_classes=4)
+    rows = rows.pool(torch.arange(n).repeat(copies))
+    args = [each.to(dtype) for each in rows.args]
+    options = {"variant": variant, "regularization": regularization, "form": form}
+    for oversample in (1.0, 2.0):
+        chosen = select(*args, 10, oversample=oversample, **options).positions.tolist()
+        for place, row in enumerate(chosen):
+            earlier = range(row % n, row, n)
+            assert set(earlier) <= set(chosen[:place]), (chosen, row)
+
+
 def test_regularization_that_float64_cannot_resolve_warns():
     rows = random_rows(seed=101)
     with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):

@@ -409,11 +409,13 @@ def test_budgets_of_all_sizes(initial, extra, batch_size, unlabeled, random_stat
     assert (steps[-1:] <= batch_size).all()
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["map", "view"])
 @pytest.mark.parametrize("strategy", [MarginQuery(), BaitQuery(), RandomQuery()])
-def test_few_candidates_of_a_large_map_are_not_copied(strategy, tmp_path, monkeypatch):
+def test_few_candidates_of_a_large_map_are_not_copied(strategy, plain, tmp_path, monkeypatch):
     rng = np.random.RandomState(0)
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float64, (300, 4))
     X[:] = rng.normal(size=X.shape)
+    X = np.asarray(X)[:] if plain else X  # a plain array still lies in the file
     query = clone(strategy).set_params(random_state=0).fit(X[:20], (X[:20, 0] > 0).astype(int))
     candidates = np.arange(200, 300)
     copied = query.query(X, 5, candidates=candidates)

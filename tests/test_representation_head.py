@@ -97,6 +97,10 @@ class HeadQuery(BaseQuery):
 def test_a_missing_head_is_named_before_or_after_the_fit(rows):
     X, y = rows
     calibrated = CalibratedClassifierCV(LogisticRegression(), cv=3)
+    with pytest.raises(TypeError, match=r"Sampling needs a linear head.*CalibratedClassifierCV"):
+        type("Sampling", (HeadQuery,), {"_needs": frozenset({"features", "samples"})})(
+            calibrated
+        ).fit(X, y)
     with pytest.raises(TypeError, match=r"HeadQuery needs a linear head.*CalibratedClassifierCV"):
         HeadQuery(calibrated).fit(X, y)
     huber = HeadQuery(SGDClassifier(loss="modified_huber", random_state=0)).fit(X, y)

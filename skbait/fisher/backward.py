@@ -20,7 +20,9 @@ from skbait.fisher.linalg import symmetrise
 TIE = 1e-10
 
 
-def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tensor:
+def keep(
+    e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int, groups: list[int]
+) -> torch.Tensor:
     """Remove rows one by one, the cheapest first, until `n_keep` are left.
 
     Parameters
@@ -31,6 +33,9 @@ def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tens
         Rows r of one factor.
     n_keep : int
         Number of rows to keep.
+    groups : list of m ints
+        Rows of one number from 0 on have equal content, and the one chosen last goes; -1: none is
+        equal.
 
     Returns
     -------
@@ -46,16 +51,16 @@ def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tens
     3(m·r)²·r multiply-adds a removal, in place. The place of a removed row is taken by the last.
     """
     if rank == 1:
-        return _keep_scalars(e.cpu(), d.cpu(), n_keep).to(e.device)
+        return _keep_scalars(e.cpu(), d.cpu(), n_keep, groups).to(e.device)
     left = len(e) // rank
-    order = torch.arange(left)  # which row stands in which place
+    order = list(range(left))  # which row stands in which place
     while left > n_keep:
         size = left * rank
         e_now, d_now = e[:size, :size], d[:size, :size]
         cost = _cost(_diagonal(e_now, rank), _diagonal(d_now, rank)).cpu()
         lowest = cost.min()
-        ties = torch.nonzero(cost <= lowest + TIE * lowest.abs())[:, 0]
-        s = int(ties[order[ties].argmax()]) if len(ties) else int(order[:left].argmax())
+        ties = torch.nonzero(cost <= lowest + TIE * lowest.abs())[:, 0].tolist()
+        s = _last_of(ties, order, groups)
         own = slice(s * rank, (s + 1) * rank)
         e_s, d_s = e_now[own].clone(), d_now[own].clone()  # (r, m·r)
         t = torch.linalg.solve_ex(symmetrise(e_s[:, own]), e_s)[0].T  # (m·r, r)
@@ -68,11 +73,14 @@ def keep(e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int) -> torch.Tens
             for matrix in (e, d):
                 matrix[own, :size] = matrix[last, :size]
                 matrix[:size, own] = matrix[:size, last]
-            order[s] = order[left]
-    return order[:left].sort().values.to(e.device)
+        order[s] = order[left]
+        order.pop()
+    return torch.tensor(sorted(order), device=e.device)
 
 
-def _keep_scalars(e: torch.Tensor, d: torch.Tensor, n_keep: int) -> torch.Tensor:
+def _keep_scalars(
+    e: torch.Tensor, d: torch.Tensor, n_keep: int, groups: list[int]
+) -> torch.Tensor:
     """`keep` where every E_ss is a number: fewer operations a removal, and no launches."""
     order = list(range(len(e)))
     for last in range(len(e) - 1, n_keep - 1, -1):
@@ -80,7 +88,7 @@ def _keep_scalars(e: torch.Tensor, d: torch.Tensor, n_keep: int) -> torch.Tensor
         cost = torch.where(e_ss > 0.0, d.diagonal() / e_ss, torch.inf)
         lowest = float(cost.min())
         ties = torch.nonzero(cost <= lowest + TIE * abs(lowest))[:, 0].tolist()
-        s = max(ties or range(last + 1), key=order.__getitem__)
+        s = _last_of(ties, order, groups)
         e_s, d_s = e[s].clone(), d[s].clone()
         t = e_s / e_s[s]
         half = torch.sub(d_s, t, alpha=0.5 * float(d_s[s]))
@@ -92,6 +100,16 @@ def _keep_scalars(e: torch.Tensor, d: torch.Tensor, n_keep: int) -> torch.Tensor
         order.pop()
         e, d = e[:last, :last], d[:last, :last]
     return torch.tensor(sorted(order))
+
+
+def _last_of(ties: list[int], order: list[int], groups: list[int]) -> int:
+    """Return the place of the row that goes: of those that tie, the one chosen last."""
+    s = max(ties or range(len(order)), key=order.__getitem__)
+    group = groups[order[s]]
+    if group < 0:
+        return s
+    equal = (place for place, row in enumerate(order) if groups[row] == group)
+    return max(equal, key=order.__getitem__)
 
 
 def _diagonal(matrix: torch.Tensor, rank: int) -> torch.Tensor:

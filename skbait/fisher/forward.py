@@ -15,6 +15,7 @@ from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.batch import Batch, Few
 from skbait.fisher.blocks import downdate, gain
 from skbait.fisher.course import Course, foresee, play
+from skbait.fisher.twins import Twins
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
@@ -29,7 +30,7 @@ TIE = 1e-10
 PROBED = 8
 # With more rows than this close to the best in float32, all scores are made in float64.
 CROWD = 1024
-# Of more close calls than this, rows of equal content are scored once.
+# Of close calls so many are scored at a time.
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
@@ -65,7 +66,7 @@ class Forward:
             (8 * 3 + 4 * 4) * self.ahead, len(pool), pool.chunk_size, device=device
         )
         self.renewals = 0
-        self.group: torch.Tensor | None = None
+        self.twins = Twins(pool)
         self.batch: Batch | None = None
         self._start()
 
@@ -157,8 +158,8 @@ class Forward:
         if len(near) > 1:
             score = self.gains[near]
             near = near[score * (1.0 + doubt) >= (score * (1.0 - doubt)).max()]
-        if len(near) > MANY:
-            near = torch.unique(self._first_equal()[near])
+        if self.twins.any:
+            near = torch.unique(self.twins.first_open(near, self.closed))
         if len(near) == 1:
             return int(near[0]), float(self.gains[near[0]])
         exact = self._exact(near.tolist())
@@ -239,6 +240,8 @@ class Forward:
                 if x not in closed
             }
             s, exact = rows[j], course.gains[j]
+            if not self._is_first(s, closed):
+                return j
             score, amplified = candidates.pop(s, (0.0, 0.0))
             worst = max([amplified, *(amplified for _, amplified in candidates.values())])
             if not (score > 0.0 and exact > 0.0) or not self.error * worst <= DRIFT:
@@ -292,6 +295,14 @@ class Forward:
         for_chunks(score, len(self.gains), self.chunk)
         self.gains[self.closed] = -torch.inf
 
+    def _is_first(self, s: int, closed: set[int]) -> bool:
+        """Tell whether no open row of the same content comes before s."""
+        if not self.twins.any:
+            return True
+        row = torch.tensor([s], device=self.gains.device)
+        shut = torch.tensor(sorted(closed), dtype=torch.int64, device=self.gains.device)
+        return int(self.twins.first_open(row, shut)) == s
+
     def _is_open(self) -> torch.Tensor:
         """Which rows are not chosen, (N,) bool."""
         is_open = torch.ones(len(self.gains), dtype=torch.bool, device=self.gains.device)
@@ -330,19 +341,6 @@ class Forward:
         rows = torch.cat([rows.new_tensor([s]), rows[rows != s]])
         a, c = self.a[rows, 0, 0], self.c[rows, 0, 0]
         return rows[foresee(self.state.foresight(rows), a, c, most)].tolist()
-
-    def _first_equal(self) -> torch.Tensor:
-        """For every row the position of the first open row with the same content."""
-        pool = self.state.pool
-        if self.group is None:
-            content = torch.cat([pool.features.to(EXACT), pool.probabilities.to(EXACT)], dim=1)
-            self.group = torch.unique(content, dim=0, return_inverse=True)[1]
-        n = len(self.group)
-        position = torch.arange(n, device=self.group.device)
-        first = torch.full((n,), n, device=self.group.device)
-        is_open = self._is_open()
-        first.scatter_reduce_(0, self.group[is_open], position[is_open], "amin")
-        return first[self.group]
 
 
 def _trace(blocks: torch.Tensor) -> torch.Tensor:

@@ -214,7 +214,8 @@ def select(
     gains = forward.gains.clamp_min(0.0) / weight
     chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
     if n_steps > n:
-        stay = backward.keep(*state.removal(chosen), pool.rank, n)
+        groups = forward.twins.groups[chosen].tolist()
+        stay = backward.keep(*state.removal(chosen), pool.rank, n, groups)
         chosen = chosen[stay]
     return Selection(chosen, gains, lam, form)
 

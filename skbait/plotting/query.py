@@ -317,7 +317,7 @@ class QueryDisplay:
             labeled |= {"label": "labelled before"} | labeled_kw
             self.labeled_ = ax.scatter(*at[self.labeled].T, **labeled)
         chosen = {"s": 42, "edgecolors": "black", "linewidths": 0.8, "label": "picked"}
-        several = self.rounds is not None and len(np.unique(self.rounds)) > 1
+        several = self._has_rounds()
         chosen |= {"c": self.rounds, "cmap": "plasma"} if several else {"color": "C3"}
         self.chosen_ = ax.scatter(*at[self.chosen].T, **chosen | chosen_kw)
         if several:
@@ -326,6 +326,9 @@ class QueryDisplay:
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)
         ax.set(xticks=[], yticks=[])
         ax.legend(fontsize="small")
+
+    def _has_rounds(self):
+        return self.rounds is not None and len(np.unique(self.rounds)) > 1
 
     def _plot_sheet(self, ax, n_columns):
         if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
@@ -343,7 +346,7 @@ class QueryDisplay:
                 text = ax.text(middle, top - 1, str(self.y[position]), ha="center", va="bottom")
                 text.set_fontsize("small")
                 self.texts_.append(text)
-        if self.rounds is not None:
+        if self._has_rounds():
             tops = {}
             for number, (top, _) in zip(self.rounds, corners, strict=True):
                 tops.setdefault(int(number), top)

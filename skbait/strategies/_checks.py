@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import numbers
 
 import numpy as np
@@ -52,7 +53,7 @@ def check_model(model, needs, *, owner):
             "skorch net), register a function for yours with "
             f"skbait.representation.represent.register({name}), or {instead}."
         )
-    if "head" in needs and not can_give_head(model):
+    if needs & {"head", "samples"} and not can_give_head(model):
         raise TypeError(
             f"{owner} needs a linear head, and the probabilities of {name} do not come from one "
             "applied to its features. Use the classifier without what comes after its last layer, "
@@ -166,7 +167,7 @@ def draw_subset(subset_size, n_pool, n, rng):
 
 def may_copy(X, n_rows):
     """Tell whether so many rows of X may stand in memory: not most of a large memory map."""
-    if not isinstance(X, np.memmap):
+    if not _is_mapped(X):
         return True  # they stand in memory already
     return n_rows * X[:1].nbytes <= memory_bytes(torch.device("cpu")) / 8
 
@@ -224,6 +225,15 @@ def _has_rows(value, n_rows):
         return num_rows(value) == n_rows
     except TypeError:
         return False
+
+
+def _is_mapped(X):
+    """Tell whether an array is a memory map, or a view of one as `numpy.asarray` makes it."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return isinstance(X, mmap.mmap)
 
 
 def _knows_class(model, label):
