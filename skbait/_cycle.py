@@ -19,7 +19,7 @@ from sklearn.frozen import FrozenEstimator
 from skbait._history import Round
 from skbait._oracle import join
 from skbait.laplace import LaplaceClassifier
-from skbait.utils.data import concatenate_rows, num_rows, take_rows
+from skbait.utils.data import concatenate_rows, kind_of, num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import find_nets
 
@@ -86,10 +86,11 @@ class Extras:
     """
 
     def __init__(self, params, n_rows, like=None):
-        self.params = params
+        # None is what was not given
+        self.params = {name: value for name, value in params.items() if value is not None}
         self.by_row = {
             name
-            for name, value in params.items()
+            for name, value in self.params.items()
             if _entries(value) == n_rows
             and (like is None or name not in like.params or name in like.by_row)
         }
@@ -115,7 +116,10 @@ class Extras:
         joined = copy(self)
         joined.params = self.params | other.params
         for name in self.by_row:
-            joined.params[name] = concatenate_rows([self.params[name], other.params[name]])
+            parts = [self.params[name], other.params[name]]
+            if kind_of(parts[0]) != kind_of(parts[1]):  # a series, then a list
+                parts = [np.asarray(part) for part in parts]
+            joined.params[name] = concatenate_rows(parts)
         return joined
 
 

@@ -20,6 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait.utils.introspection import input_tags_of, takes_nan
+from skbait.utils.nets import explain_dtype
 from skbait.utils.state import keep_random_states
 
 DELEGATED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
@@ -173,7 +174,7 @@ class DelegationMixin:
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
         routed = self._route("score", params)
-        with keep_random_states(self.estimator_):
+        with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
             if self._has_one_scorer():
                 scorer = check_scoring(self.estimator_, scoring=self.scoring)
                 return scorer(self.estimator_, X, y, **routed.scorer)
@@ -234,5 +235,6 @@ class DelegationMixin:
         check_is_fitted(self)
         check_columns(self, X)
         params = self._route(method, params).estimator
-        with keep_random_states(self.estimator_):  # a pass through a network draws from torch
+        # a pass through a network draws from torch
+        with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
             return getattr(self.estimator_, method)(X, **params)

@@ -73,9 +73,17 @@ def join(old, new):
         )
     if "O" in (old.dtype.kind, new.dtype.kind):
         return np.concatenate([old.astype(object), new.astype(object)])
-    if old.dtype.kind == "i" and new.dtype.kind == "f" and (new == new.astype(old.dtype)).all():
-        new = new.astype(old.dtype)
-    return np.concatenate([old, new])
+    if old.dtype.kind in "iu" and new.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            whole = new.astype(np.int64)
+        if (whole == new).all():
+            same = whole.astype(old.dtype)
+            new = same if (same == whole).all() else whole
+    joined = np.concatenate([old, new])
+    if joined.dtype.kind == "f" and {old.dtype.kind, new.dtype.kind} <= {"i", "u"}:
+        # uint64 and int64: NumPy makes floats of them, which would merge large labels
+        joined = np.concatenate([old.astype(np.int64), new.astype(np.int64)])
+    return joined
 
 
 def _kind(labels):

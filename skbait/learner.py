@@ -39,6 +39,7 @@ from skbait.representation.base import (
 from skbait.strategies import BaitQuery, BaseQuery
 from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.fitting import check_dtype
 from skbait.utils.introspection import takes_nan
 from skbait.utils.validation import check_finite, check_rows
 
@@ -425,7 +426,10 @@ class ActiveLearner(
                 f"update='laplace' cannot weigh rows, but {min(memory.fit_params.by_row)} was "
                 "given with an entry for each: leave it out, or use update='refit'."
             )
-        if not is_update_due(self.update, self.refit_every, memory):
+        # a model that was trained under update="refit" has nothing to update
+        if not isinstance(model, LaplaceClassifier) or not is_update_due(
+            self.update, self.refit_every, memory
+        ):
             return None
         return partial(updated, model, memory, n_known)
 
@@ -434,10 +438,15 @@ class ActiveLearner(
 
     def _held_out(self, X_val, y_val, score_params):
         """Return what scores the models of the rounds."""
+        estimator = self._get_estimator()
+        if X_val is not None:  # before a training, not after it
+            if not takes_nan(estimator):
+                check_finite(X_val, name="X_val", owner="ActiveLearner")
+            check_dtype(estimator, X_val, name="X_val")
         return HeldOut(
             X_val,
             y_val,
-            estimator=self._get_estimator(),
+            estimator=estimator,
             scoring=self.scoring,
             score_params=score_params,
         )

@@ -21,6 +21,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -198,7 +199,7 @@ def test_any_labels_work(inside, kind):
     fitted = fit_clone(model, X, y, random_state=0)
     assert isinstance(fitted, EncodedClassifier)
     assert fitted.score(X, y) > 0.8
-    expected = np.unique(y) if classes is None else np.array(classes)
+    expected = np.unique(y if classes is None else classes)
     np.testing.assert_array_equal(fitted.classes_, expected)
     assert fitted.predict(X).dtype == expected.dtype
     seen = represent(fitted, X)
@@ -609,3 +610,35 @@ def test_a_net_on_cuda_is_seeded():
     torch.testing.assert_close(weights(fits[0]), weights(fits[1]))
     assert not torch.allclose(weights(fits[0]), weights(fits[2]))
     assert represent(fits[0], IMAGES).features.is_cuda
+
+
+@pytest.mark.parametrize("kind", ["net", "linear", "one logit"])
+def test_labels_are_sorted_whatever_the_order_of_the_outputs(kind, rng):
+    """scikit-learn's scorers take column j to be that of the j-th label in sorted order."""
+    names = ["virginica", "setosa", "versicolor"][: 2 if kind == "one logit" else 3]
+    rows = np.isin(NAMES, names)
+    X_now, y = X[rows], NAMES[rows]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    if kind == "net":
+        fitted = fit_clone(iris_net(classes=names, **QUICK), X_now, y, random_state=0)
+    else:
+        fitted = EncodedClassifier(LogisticRegression(), classes=names).fit(X_now, y)
+    assert fitted.classes_.tolist() == sorted(names)
+    found = fitted.predict_proba(X_now)
+    np.testing.assert_array_equal(found, fitted.estimator_.predict_proba(X_now)[:, order])
+    np.testing.assert_array_equal(fitted.classes_[found.argmax(1)], fitted.predict(X_now))
+    assert fitted.score(X_now, y) > 0.9
+    assert get_scorer("neg_log_loss")(fitted, X_now, y) > -0.4
+    seen = represent(fitted, X_now)
+    assert seen.classes.tolist() == sorted(names)
+    np.testing.assert_allclose(seen.probabilities, found, rtol=1e-6)
+    np.testing.assert_allclose(seen.head.probabilities(seen.features), found, rtol=1e-4)
+    np.testing.assert_allclose(seen.logits, seen.head.logits(seen.features), atol=1e-4)
+    alone, classes = probabilities(fitted, X_now)
+    np.testing.assert_allclose(alone, found, rtol=1e-6)
+    assert classes.tolist() == sorted(names)
+
+
+def test_a_label_declared_twice():
+    with pytest.raises(ValueError, match=r"classes= on the net is 'a', 'b', 'a', with a label"):
+        fit_clone(iris_net(classes=["a", "b", "a"]), X[:20], np.array(["a", "b"] * 10))

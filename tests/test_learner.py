@@ -454,6 +454,18 @@ def test_sample_weights_in_the_cycle():
     np.testing.assert_array_equal(learner.estimator_.coef_, alone.coef_)
 
 
+def test_sample_weights_in_containers_of_two_kinds():
+    weights = np.linspace(1, 2, len(X))
+    learner = ActiveLearner().fit(X[2:], Y[2:], sample_weight=pd.Series(weights[2:]))
+    learner.teach(X[:2], Y[:2], sample_weight=weights[:2].tolist())
+    rows = np.r_[2 : len(X), :2]
+    alone = LogisticRegression().fit(X[rows], Y[rows], sample_weight=weights[rows])
+    np.testing.assert_allclose(learner.estimator_.coef_, alone.coef_)
+    learner = ActiveLearner().fit(X, Y, sample_weight=None)
+    with pytest.raises(ValueError, match="sample_weight has an entry for each row of teach only"):
+        learner.teach(X[:2], Y[:2], sample_weight=weights[:2])
+
+
 def test_sample_weights_come_with_every_row_or_none():
     weights = np.ones(120)
     learner = ActiveLearner().fit(X, Y, sample_weight=weights)

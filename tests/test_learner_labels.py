@@ -131,3 +131,20 @@ def test_an_oracle_reads_what_it_is_asked():
     assert oracle.asked.tolist() == [3, 0]
     assert oracle.labels.tolist() == [6, 5]
     assert oracle.unasked().tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "dtype"),
+    [
+        (np.array([1, 2], dtype=np.uint64), np.array([3, 4]), np.int64),
+        (np.array([1, 2], dtype=np.uint8), np.array([3, 4], dtype=np.int8), np.int16),
+        (np.array([1, 2], dtype=np.uint8), np.array([1.0, 2.0]), np.uint8),
+        (np.array([1, 2], dtype=np.uint8), np.array([1.0, 300.0]), np.int64),
+        (np.array([1, 2]), np.array([1.0, 0.5]), np.float64),
+        (np.array([2**60], dtype=np.uint64), np.array([2**60 + 1]), np.int64),
+    ],
+)
+def test_whole_numbers_stay_whole(old, new, dtype):
+    joined = join(old, new)
+    assert joined.dtype == dtype
+    assert joined.tolist() == old.tolist() + new.tolist()

@@ -295,3 +295,25 @@ def test_a_training_that_fails_leaves_the_learner_as_it_was():
     assert vars(fitted) == before
     fitted.teach(POOL[:5], Y[100:105])
     assert fitted.n_labels_ == 105
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "score"])
+def test_float64_rows_are_told_from_float32_ones(method):
+    learner = ActiveLearner(net(), MarginQuery(), random_state=0).fit(X[:60], Y[:60])
+    arguments = (X.astype(np.float64), Y)[: 2 if method == "score" else 1]
+    with pytest.raises(ValueError, match=r"X is float64.*CNN are float32: pass X.astype\(np"):
+        getattr(learner, method)(*arguments)
+
+
+@pytest.mark.parametrize("wrong", ["float64", "nan"])
+def test_held_out_rows_are_looked_at_before_a_training(wrong):
+    held_out = X[200:].astype(np.float64) if wrong == "float64" else X[200:].copy()
+    message = r"X_val cannot be scored: X is float64"
+    if wrong == "nan":
+        held_out[3] = np.nan
+        message = r"X_val contains NaN, first in row 3"
+    with (
+        patch.object(NeuralNetClassifier, "fit", side_effect=AssertionError("trained")),
+        pytest.raises(ValueError, match=message),
+    ):
+        ActiveLearner(net()).fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])

@@ -274,3 +274,28 @@ def test_representation_of_an_updated_model(rows):
     learner.teach(X[40:60], y[40:60])
     seen = represent(learner, X)
     np.testing.assert_allclose(seen.probabilities.numpy(), learner.predict_proba(X))
+
+
+@pytest.mark.parametrize("as_rows", [np.array, torch.tensor], ids=["array", "tensor"])
+def test_what_the_caller_does_to_rows_later_changes_nothing(as_rows, rows):
+    X, y = rows
+    learner = ActiveLearner(query_strategy=MarginQuery(), update="laplace", random_state=0)
+    learner.fit(X[:40], y[:40])
+    pool = as_rows(X[40:])
+    expected = learner.predict_proba(pool), learner.query(pool, 5)
+    pool += 1.0
+    np.testing.assert_array_equal(learner.predict_proba(as_rows(X[40:])), expected[0])
+    assert learner.query(as_rows(X[40:]), 5).tolist() == expected[1].tolist()
+
+
+def test_updates_begin_where_they_were_not_asked_for(rows):
+    X, y = rows
+    learner = ActiveLearner(LogisticRegression(), MarginQuery(), random_state=0)
+    for update in ("laplace", "refit", "laplace"):
+        learner.set_params(update="refit").fit(X[:40], y[:40]).set_params(update=update)
+        learner.teach(X[40:45], y[40:45])
+        assert isinstance(learner.estimator_, LaplaceClassifier) == (update == "laplace")
+        trained = learner.estimator_.estimator_ if update == "laplace" else None
+        learner.teach(X[45:50], y[45:50])
+        if update == "laplace":
+            assert learner.estimator_.estimator_ is trained

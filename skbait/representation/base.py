@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from skbait._backend import resolve_device
-from skbait.representation.head import Head
+from skbait.representation.head import Head, in_order
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
 from skbait.utils.state import keep_random_states, keep_training_flags
@@ -119,6 +119,32 @@ class Representation:
         }
         head = None if self.head is None else self.head.to(device)
         return replace(self, **moved, head=head)
+
+    def with_classes(self, classes, columns) -> Representation:
+        """Return the same rows with other labels, and the columns in their order.
+
+        Parameters
+        ----------
+        classes : array-like of shape (K,)
+            The labels.
+        columns : ndarray of shape (K,), int64
+            Which of the present columns belongs to each.
+
+        Returns
+        -------
+        Representation
+            What has a column or a row a class is reordered.
+        """
+        if np.array_equal(columns, np.arange(len(columns))):
+            return replace(self, classes=classes)
+        probabilities, logits = (
+            None if values is None else in_order(values, columns, dim=1)
+            for values in (self.probabilities, self.logits)
+        )
+        head = None if self.head is None else self.head.in_order(columns)
+        return replace(
+            self, classes=classes, probabilities=probabilities, logits=logits, head=head
+        )
 
     def take(self, positions: torch.Tensor) -> Representation:
         """Return the representation of some of the rows.

@@ -86,6 +86,22 @@ class Head:
         weight, bias = (t.to(device=device, dtype=dtype) for t in (self.weight, self.bias))
         return Head(weight, bias, self.link)
 
+    def in_order(self, columns) -> Head:
+        """Return the head of the same classes in another order.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (K,), int64
+            Which of the present classes comes first, second and so on.
+
+        Returns
+        -------
+        Head
+            The head.
+        """
+        weight, bias = (in_order(values, columns) for values in (self.weight, self.bias))
+        return Head(weight, bias, self.link)
+
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits of rows, in the dtype of their features.
 
@@ -124,6 +140,28 @@ class Head:
         total = each.sum(dim=-1, keepdim=True)
         # scikit-learn gives equal shares where every sigmoid is zero
         return torch.where(total > 0, each / total, torch.full_like(each, 1 / each.shape[-1]))
+
+
+def in_order(values: torch.Tensor, columns, dim: int = 0) -> torch.Tensor:
+    """Return what belongs to classes in another order of them.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        One entry a class along `dim`; a single one is the logit of the second of two classes.
+    columns : ndarray of shape (K,), int64
+        Which of the present classes comes first, second and so on.
+    dim : int, default=0
+        The dimension of the classes.
+
+    Returns
+    -------
+    torch.Tensor
+        The same shape.
+    """
+    if values.shape[dim] == 1:
+        return -values if columns[0] == 1 else values
+    return values.index_select(dim, torch.as_tensor(columns, device=values.device))
 
 
 def linear_head(weight, bias, link=None) -> Head:

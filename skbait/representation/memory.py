@@ -83,9 +83,11 @@ class FeatureMemory:
         new = [row for row, content in enumerate(contents) if content not in self._place]
         if len(new) == len(contents):
             found = compute(X)
-            self._keep(found, contents)
+            # a linear model's features are the rows themselves, which the caller may write to
+            self._keep(found.clone() if _share_memory(found, X) else found, contents)
         else:
             if new:
+                # of rows taken out, which are a copy
                 self._keep(compute(take_rows(X, np.array(new))), [contents[row] for row in new])
             found = self._gather([self._place[content] for content in contents])
         self._forget()
@@ -125,6 +127,16 @@ class FeatureMemory:
             block = self._blocks.pop(key)
             size -= block.numel() * block.element_size()
             self._place = {row: at for row, at in self._place.items() if at[0] != key}
+
+
+def _share_memory(features: torch.Tensor, X) -> bool:
+    """Tell whether features may lie in the memory of the rows."""
+    if kind_of(X) == "dict":
+        return any(_share_memory(features, part) for part in X.values())
+    if features.device.type != "cpu" or features.dtype == torch.bfloat16:  # NumPy has neither
+        return isinstance(X, torch.Tensor) and X.device == features.device
+    rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
+    return np.may_share_memory(features.numpy(), rows)
 
 
 def _contents(X) -> list[bytes] | None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
@@ -49,19 +47,18 @@ def _inside(wrapper):
     return getattr(wrapper, _attribute_of(wrapper))
 
 
-def _classes(wrapper, inner):
-    """Return the labels of the columns: an encoder has its own, the others those inside."""
-    return wrapper.classes_ if isinstance(wrapper, EncodedClassifier) else inner
-
-
 def _represent_inside(wrapper, X, *, last_layer, device) -> Representation:
     found = represent_adapter(_inside(wrapper), X, last_layer=last_layer, device=device)
-    return replace(found, classes=_classes(wrapper, found.classes))
+    if isinstance(wrapper, EncodedClassifier):  # it has labels of its own
+        return found.with_classes(wrapper.classes_, wrapper.columns_)
+    return found
 
 
 def _probabilities_inside(wrapper, X, *, device):
     found, classes = probabilities_adapter(_inside(wrapper), X, device=device)
-    return found, _classes(wrapper, classes)
+    if isinstance(wrapper, EncodedClassifier):
+        return found[:, wrapper.columns_], wrapper.classes_
+    return found, classes
 
 
 def _held(wrapper):

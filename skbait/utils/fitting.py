@@ -36,7 +36,7 @@ from skbait.utils.labels import (
 from skbait.utils.nets import WrongDtypeError, few_rows, for_skorch, infer, modules_of
 from skbait.utils.state import keep_random_states, read_only_arrays_allowed
 
-__all__ = ["EncodedClassifier", "fit_clone"]
+__all__ = ["EncodedClassifier", "check_dtype", "fit_clone"]
 
 # Wrappers that hand X and y on to `estimator`, whole or in folds.
 _WRAPPERS = (
@@ -137,7 +137,8 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
     if n_outputs is None and hasattr(model, "predict_proba"):
         # The outputs could not be counted beforehand: the same check, late.
         few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))))
-        label_columns(asked, y, classes, np.shape(model.predict_proba(few))[1])
+        inside = model if named else model.estimator_  # the encoder gives a column a label
+        label_columns(asked, y, classes, np.shape(inside.predict_proba(few))[1])
     return model
 
 
@@ -191,6 +192,33 @@ def _n_outputs(net: NeuralNet, X) -> int | None:
             return None
     columns = 1 if output.ndim < 2 else output.shape[1]
     return 2 if columns == 1 and has_binary_loss(net) else columns
+
+
+def check_dtype(estimator, X, *, name: str) -> None:
+    """Refuse rows in a dtype that the net of an estimator cannot take.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator, fitted or not; anything that is no net, or does not hand it X as it is,
+        passes.
+    X : object
+        The rows.
+    name : str
+        What X is called, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the module would work if X were cast.
+    """
+    net, sees_X = _net_inside(estimator)
+    if net is None or not sees_X:
+        return
+    try:
+        _n_outputs(net, X)
+    except WrongDtypeError as wrong:
+        raise ValueError(f"{name} cannot be scored: {wrong}") from wrong
 
 
 def _check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:

@@ -128,6 +128,11 @@ def label_columns(net, y, classes, n_outputs: int | None) -> np.ndarray:
                 f"classes= on the net has {len(declared)} labels, but its module has {n_outputs} "
                 "outputs: these numbers must agree."
             )
+        if len(set(declared.tolist())) < len(declared):
+            raise ValueError(
+                f"classes= on the net is {_listed(declared.tolist())}, with a label more than "
+                "once: give every output of the module a label of its own."
+            )
         unknown = sorted(set(known.tolist()) - set(declared.tolist()), key=str)
         if unknown:
             raise ValueError(
@@ -217,7 +222,9 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     estimator_ : object
         The fitted clone of `estimator`.
     classes_ : ndarray of shape (K,)
-        The labels.
+        The labels, sorted, as scikit-learn's scorers take them to be.
+    columns_ : ndarray of shape (K,), int64
+        Which output of the net each of them is.
 
     See Also
     --------
@@ -260,7 +267,7 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         labels = np.unique(y) if self.classes is None else np.asarray(self.classes)
         codes = encode(y, labels)
         self.estimator_ = fit_codes(clone(self.estimator), X, codes, **fit_params)
-        self.classes_ = labels
+        self.classes_, self.columns_ = np.unique(labels, return_index=True)
         return self
 
     def predict(self, X):
@@ -277,7 +284,9 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             The labels.
         """
         check_is_fitted(self)
-        return self.classes_[np.asarray(self.estimator_.predict(X)).astype(np.int64)]
+        labels = np.empty_like(self.classes_)
+        labels[self.columns_] = self.classes_
+        return labels[np.asarray(self.estimator_.predict(X)).astype(np.int64)]
 
     @available_if(_inner_has("predict_proba"))
     def predict_proba(self, X):
@@ -294,7 +303,7 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             The probabilities.
         """
         check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
+        return self.estimator_.predict_proba(X)[:, self.columns_]
 
     def __getattr__(self, name):
         # Only called for what is not found here. Dunders are for pickle and copy to look up, and

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 import torch
 from scipy import sparse
@@ -204,6 +205,36 @@ def infer(net: NeuralNet, batch, X=None) -> torch.Tensor:
             raise
         raise WrongDtypeError(advice) from error
     return output[0] if isinstance(output, tuple) else output
+
+
+@contextmanager
+def explain_dtype(estimator, X):
+    """Say what to do where a net inside an estimator fails for the dtype of X alone.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator that is asked for predictions inside the context.
+    X : object
+        The rows that it is asked for.
+
+    Raises
+    ------
+    WrongDtypeError
+        In place of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for net in find_nets(estimator):
+            if modules_of(net):
+                try:
+                    infer(net, few_rows(net, net.get_dataset(for_skorch(X))), X)
+                except WrongDtypeError as wrong:
+                    raise wrong from error
+                except Exception:  # then it is not for the dtype: what was raised first counts
+                    continue
+        raise
 
 
 def _dtype_advice(net: NeuralNet, batch, X) -> str | None:
