@@ -5,7 +5,7 @@
 
     python -m benchmarks.study run      # hours; goes on where it was interrupted
     python -m benchmarks.study batches  # the question of the size of the batch
-    python -m benchmarks.study collect  # all results, in one file in doc/study
+    python -m benchmarks.study collect  # add the results to those in doc/study
     python -m benchmarks.study report   # from that file, the tables and plots of the page there
 
 Questions (`QUESTIONS`) are answered by named strategies on the data sets of `study_sets.py`: each
@@ -78,23 +78,15 @@ QUESTIONS = {
 }
 
 # The size of the batch: the same labels in all, asked for in fewer or more rounds
-BATCH_SIZES = {"cifar10_features": (10, 160)}
+BATCH_SIZES = {
+    "cifar10_features": (10, 160),
+    "fashion_mnist": (10, 160),
+    "debian_text": (30, 360),
+}
 IN_BATCHES = ("random", "margin", "badge", "uncertainty_herding", "bait_binary", "bait_exp")
 
 # Two classes have no five most probable ones; 38 x 38 blocks a row cost minutes a query
 LEFT_OUT = {"breast_cancer": ("bait_exp_c5",), "debian_text": ("bait_exact",)}
-# Fewer seeds for what takes long: REFINE and BoSS, and the many settings of BAIT
-SEEDS_OF_ENSEMBLES = {"cifar10_images": 6, "debian_text": 5}  # 7 elsewhere
-SEEDS_OF_SETTINGS = {"cifar10_images": 0}  # 5 elsewhere
-
-
-def seeds_for(name, strategy, seeds):
-    """Return how many seeds a strategy gets on a data set."""
-    if strategy in ("refine", "boss"):
-        return min(seeds, SEEDS_OF_ENSEMBLES.get(name, 7))
-    if strategy not in QUESTIONS["strategies"]:
-        return min(seeds, SEEDS_OF_SETTINGS.get(name, 5))
-    return seeds
 
 
 def path_of(name, results=RESULTS):
@@ -115,20 +107,16 @@ def run(names, questions, seeds, n_jobs, results):
     warnings.simplefilter("ignore", ConvergenceWarning)
     for name in names:
         study_set = SETS[name]
-        data = {name: study_set.load()}
-        strategies = strategies_for(name, questions)
-        counts = {key: seeds_for(name, key, seeds) for key in strategies}
-        for n_seeds in sorted(set(counts.values()) - {0}):
-            compare_strategies(
-                study_set.estimator,
-                {key: strategies[key] for key in strategies if counts[key] == n_seeds},
-                data,
-                seeds=n_seeds,
-                n_jobs=n_jobs,
-                on_error="record",
-                results_path=path_of(name, results),
-                **study_set.arguments(),
-            )
+        compare_strategies(
+            study_set.estimator,
+            strategies_for(name, questions),
+            {name: study_set.load()},
+            seeds=seeds,
+            n_jobs=n_jobs,
+            on_error="record",
+            results_path=path_of(name, results),
+            **study_set.arguments(),
+        )
 
 
 def run_batch_sizes(names, seeds, n_jobs, results):
@@ -174,7 +162,7 @@ def main(arguments=None):
     elif arguments.what == "batches":
         run_batch_sizes(arguments.sets, arguments.seeds, arguments.jobs, arguments.results)
     elif arguments.what == "collect":
-        study_report.collect(arguments.results, seeds_for)
+        study_report.collect(arguments.results)
     else:
         study_report.report()
 

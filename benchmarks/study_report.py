@@ -62,28 +62,34 @@ DRAWN = ("random", "margin", "badge", "typiclust", "uncertainty_herding", "bait_
 COLOURS = ("#6b7280", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#000000")
 
 
-def collect(folder, planned, path=PAGE / RESULTS):
+def collect(folder, path=PAGE / RESULTS):
     """Write the results of all data sets to one file.
+
+    What the file holds already stays, but for runs that have been done again.
 
     Parameters
     ----------
     folder : path
         Where `study run` has left its files.
-    planned : callable
-        Tells how many seeds a strategy has on a data set; what was run beyond is left out.
     path : path
         The file to write.
     """
     tables = [read_results(file) for file in sorted(Path(folder).glob("study-*.jsonl"))]
+    if not tables:
+        raise SystemExit(f"{folder} holds no results (study-*.jsonl) to collect.")
     results = pd.concat(tables, ignore_index=True)
     failed = results[results["error"] != ""]
     if len(failed):
         raise SystemExit(f"failed runs: {failed[['dataset', 'strategy', 'seed', 'error']]}")
-    keys = zip(results["dataset"], results["strategy"], strict=True)
-    results = results[results["seed"] < [planned(*key, 10) for key in keys]]
-    results = results.drop(columns="error").sort_values(["dataset", "strategy", "seed", "round"])
+    results = results.drop(columns="error")
     for name, digits in (("score", 5), ("query_time", 3), ("fit_time", 3)):
         results[name] = results[name].round(digits)
+    if path.exists():
+        before = pd.read_csv(path)
+        run = ["dataset", "strategy", "seed"]
+        again = pd.MultiIndex.from_frame(before[run]).isin(pd.MultiIndex.from_frame(results[run]))
+        results = pd.concat([before[~again], results], ignore_index=True)
+    results = results.sort_values(["dataset", "strategy", "seed", "round"])
     path.parent.mkdir(parents=True, exist_ok=True)
     # no time stamp: the same results are the same file
     results.to_csv(path, index=False, compression={"method": "gzip", "mtime": 0})
@@ -144,8 +150,6 @@ def table_of_sets(results, named):
                 "labels": f"{study_set.initial} to {study_set.budget} by {study_set.batch_size}",
                 "pool": study_set.sizes.get("pool_size", "all others"),
                 "seeds": own[own["strategy"] == "random"]["seed"].nunique(),
-                "REFINE, BoSS": own[own["strategy"] == "refine"]["seed"].nunique(),
-                "settings": own[own["strategy"] == "bait_exp_c1"]["seed"].nunique(),
             }
         )
     return pd.DataFrame(rows)

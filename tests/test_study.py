@@ -35,13 +35,15 @@ def test_every_table_is_there(made):
     assert sorted(path.stem for path in made.glob("*.csv")) == TABLES
 
 
-def test_every_strategy_has_the_seeds_that_the_study_says():
+def test_every_strategy_has_ten_seeds_on_every_data_set():
     results = pd.read_csv(PAGE / study_report.RESULTS)
     counts = results.groupby(["dataset", "strategy"])["seed"].nunique()
     for name in SETS:
         for strategy in study.strategies_for(name, list(study.QUESTIONS)):
-            planned = study.seeds_for(name, strategy, 10)
-            assert counts.get((name, strategy), 0) == planned, (name, strategy)
+            assert counts.get((name, strategy), 0) == 10, (name, strategy)
+    for name, sizes in study.BATCH_SIZES.items():
+        for size in sizes:
+            assert (counts[f"{name}, batches of {size}"][list(study.IN_BATCHES)] == 6).all()
 
 
 def test_what_the_study_calls_the_default_is_the_default():
@@ -89,13 +91,19 @@ def test_a_question_can_be_asked(question, rng):
     assert set(results["strategy"]) == set(strategies)
 
 
-def test_a_run_is_collected(tmp_path):
-    study.run(["breast_cancer"], ["oversample", "top_c"], 6, 1, tmp_path)
-    assert study.path_of("breast_cancer", tmp_path).exists()
-    study_report.collect(tmp_path, study.seeds_for, tmp_path / "results.csv.gz")
-    results = pd.read_csv(tmp_path / "results.csv.gz")
+def test_runs_are_collected_and_those_of_before_stay(tmp_path):
+    path = tmp_path / "results.csv.gz"
+    for n_seeds, question in ((2, "oversample"), (3, "top_c")):
+        folder = tmp_path / question
+        study.run(["breast_cancer"], [question], n_seeds, 1, folder)
+        assert study.path_of("breast_cancer", folder).exists()
+        study_report.collect(folder, path)
+    first = path.read_bytes()
+    results = pd.read_csv(path)
     counts = results.groupby("strategy")["seed"].nunique()
-    assert counts.to_dict() == {"bait_exp_c1": 5, "bait_exp_forward_only": 5}
+    assert counts.to_dict() == {"bait_exp_c1": 3, "bait_exp_forward_only": 2}
     assert results["score"].between(0.5, 1).all()
-    study_report.collect(tmp_path, lambda name, strategy, seeds: 2, tmp_path / "few.csv.gz")
-    assert set(pd.read_csv(tmp_path / "few.csv.gz")["seed"]) == {0, 1}
+    study_report.collect(folder, path)  # the same again
+    assert path.read_bytes() == first
+    with pytest.raises(SystemExit, match="holds no results"):
+        study_report.collect(tmp_path / "nowhere", path)
