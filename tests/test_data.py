@@ -256,6 +256,8 @@ def test_not_finite(place, value, word, monkeypatch):
         monkeypatch.setattr("skbait._backend.CHUNK_BYTES", chunk_bytes)
         with pytest.raises(ValueError, match=rf"{name} contains {word}, first in row 4\."):
             check_finite(X, name="X_pool")
+        with pytest.raises(ValueError, match=rf"{name} contains {word}, first in row 14\."):
+            check_finite(X, name="X_pool", positions=np.arange(10, 16))
     with config_context(assume_finite=True):
         check_finite(X)
 

@@ -31,7 +31,14 @@ from torch.utils.data import TensorDataset
 
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import Representation, represent
-from skbait.strategies import BaitQuery, BaseQuery, MarginQuery, RandomQuery, View
+from skbait.strategies import (
+    BaitQuery,
+    BaseQuery,
+    CoreSetQuery,
+    MarginQuery,
+    RandomQuery,
+    View,
+)
 from skbait.utils import estimator_checks as checks
 from skbait.utils.estimator_checks import (
     check_query_strategy,
@@ -563,6 +570,68 @@ def test_only_the_sub_pool_is_read(tables):
         except ValueError as error:
             met.add(str(error)[:26])
     assert met == {"finite", "Input X_pool contains NaN,"}
+
+
+@pytest.mark.parametrize("strategy", [
+    MarginQuery(), BaitQuery(), RandomQuery(), CoreSetQuery(), BaitQuery(subset_size=40)
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, torch.from_numpy, sparse.csr_array])
+def test_only_candidates_have_to_be_finite(kind, strategy, tables):
+    X, y, pool = tables
+    strategy = clone(strategy).set_params(random_state=0).fit(kind(X), y)
+    bad = pool.copy()
+    bad[3], bad[5] = np.nan, np.inf
+    for n_candidates in (10, 45):
+        candidates = np.random.RandomState(0).permutation(np.delete(np.arange(50), [3, 5]))
+        candidates = candidates[:n_candidates]
+        expected = strategy.query(kind(pool), 4, candidates=candidates)
+        found = strategy.query(kind(bad), 4, candidates=candidates)
+        np.testing.assert_array_equal(found, expected)
+        # the error names the position in X_pool, be the candidates copied or not
+        candidates = np.r_[candidates, 5]
+        if strategy.subset_size is None:
+            with pytest.raises(ValueError, match=r"X_pool contains infinity, first in row 5\."):
+                strategy.query(kind(bad), 4, candidates=candidates)
+
+
+def test_only_labelled_rows_have_to_be_finite(tables):
+    X, y, _ = tables
+    bad, marked = X.copy(), y.copy()
+    bad[4], marked[[2, 4]] = np.nan, -1
+    np.testing.assert_array_equal(
+        MarginQuery().fit(bad, marked).estimator_.coef_,
+        MarginQuery().fit(X, marked).estimator_.coef_,
+    )
+    bad[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"Input X contains NaN, first in row 7\."):
+        MarginQuery().fit(bad, marked)
+
+
+def test_of_a_dataset_the_model_sees_candidates_only():
+    X, y = make_images(60)
+    X[25] = np.nan  # in the pool row 5
+    net = make_net(cls=CountingNet)
+    strategy = BaitQuery(net, random_state=0).fit(X[:20], y[:20])
+    pool = TensorDataset(torch.from_numpy(X[20:]), torch.zeros(40))
+    candidates = np.delete(np.arange(40), 5)
+    chosen = strategy.query(pool, 4, candidates=candidates)
+    np.testing.assert_array_equal(chosen, strategy.query(X[20:], 4, candidates=candidates))
+
+
+def test_a_large_map_has_to_be_finite_throughout(tables, tmp_path, monkeypatch):
+    X, y, pool = tables
+    pool = pool.copy()
+    pool[5] = np.nan
+    np.save(tmp_path / "pool.npy", pool)
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    candidates = np.delete(np.arange(50), 5)
+    strategy = MarginQuery().fit(X, y)
+    chosen = strategy.query(mapped, 5, candidates=candidates)
+    np.testing.assert_array_equal(chosen, strategy.query(pool, 5, candidates=candidates))
+    monkeypatch.setattr("skbait.strategies._checks.memory_bytes", lambda device: 8 * 48 * 32)
+    with pytest.raises(ValueError, match=r"first in row 5\..*49 rows.*subset_size"):
+        strategy.query(mapped, 5, candidates=candidates)
+    assert len(strategy.set_params(subset_size=48).query(mapped, 5, candidates=candidates)) == 5
 
 
 def test_other_shapes():
