@@ -691,6 +691,17 @@ def test_bugs_of_a_strategy_are_named(tables):
     with pytest.raises(RuntimeError, match="_needs"):
         NoModel().fit(X, y).query(pool, 3)
 
+    class PositionsOnly(RandomQuery):
+        def _select(self, view, n):
+            return self.given(n)
+
+    for given in (np.arange, torch.arange, lambda n: (np.arange(n),), lambda n: None):
+        PositionsOnly.given = staticmethod(given)
+        for n in (2, 3):
+            words = r"PositionsOnly\._select must return a tuple of positions and utilities.*bug"
+            with pytest.raises(RuntimeError, match=words):
+                PositionsOnly().fit(X, y).query(pool, n)
+
     class ShortUtilities(RandomQuery):
         def _select(self, view, n):
             return np.arange(n), np.zeros(n)

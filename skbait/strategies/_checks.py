@@ -197,8 +197,23 @@ def rows_to_see(X_pool, candidates, *, drawn, check, owner):
     return X_seen, None
 
 
-def as_positions(positions, n, n_pool, *, owner):
-    """Return what a strategy chose as int64; where it cannot be, that is a bug in `owner`."""
+def as_choice(found, n, n_pool, *, owner):
+    """Return what a strategy chose and its scores; what cannot be is a bug in `owner`.
+
+    Positions come as int64, scores as float64, NaN where there are none.
+    """
+    if not (isinstance(found, tuple) and len(found) == 2):
+        length = f" of length {len(found)}" if isinstance(found, tuple) else ""
+        raise RuntimeError(
+            f"{owner} must return a tuple of positions and utilities (or None for these), but "
+            f"gave one {type(found).__name__}{length}: that is a bug in it."
+        )
+    positions, utilities = found
+    positions = _as_positions(positions, n, n_pool, owner)
+    return positions, _as_utilities(utilities, n_pool, owner)
+
+
+def _as_positions(positions, n, n_pool, owner):
     if isinstance(positions, torch.Tensor):
         positions = positions.cpu()
     positions = np.asarray(positions)
@@ -217,8 +232,7 @@ def as_positions(positions, n, n_pool, *, owner):
     return positions.astype(np.int64)
 
 
-def as_utilities(utilities, n_pool, *, owner):
-    """Return the scores of a strategy as float64, NaN where it has none."""
+def _as_utilities(utilities, n_pool, owner):
     if utilities is None:
         return np.full(n_pool, np.nan)
     if isinstance(utilities, torch.Tensor):

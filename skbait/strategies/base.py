@@ -30,8 +30,7 @@ from skbait._sklearn import (
 )
 from skbait.strategies._checks import (
     as_candidates,
-    as_positions,
-    as_utilities,
+    as_choice,
     check_enough_labels,
     check_like_fit,
     check_model,
@@ -409,12 +408,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         """
         state = keep_random_states(getattr(self, "estimator_", None))
         with state, torch.no_grad():
-            positions, utilities = self._select(view, n)
-        owner = f"{type(self).__name__}._select"
-        return (
-            as_positions(positions, n, view.n_pool, owner=owner),
-            as_utilities(utilities, view.n_pool, owner=owner),
-        )
+            found = self._select(view, n)
+        return as_choice(found, n, view.n_pool, owner=f"{type(self).__name__}._select")
 
 
 def _of_rows(name, value, rows):
