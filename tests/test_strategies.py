@@ -457,6 +457,7 @@ def as_kinds(X):
     """Return the same table in every kind of container that scikit-learn's models take."""
     yield X.tolist()
     yield X.astype(object)
+    yield X.astype(np.longdouble)
     yield torch.from_numpy(X)
     yield pd.DataFrame(X)
     yield sparse.csr_array(X)
