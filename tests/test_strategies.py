@@ -527,6 +527,15 @@ def test_texts(cls):
         assert len(set(strategy.query(kind(X[10:]), 5))) == 5
 
 
+def test_a_fit_writes_to_no_gradient():
+    X, y = make_images(50)
+    rows, pool = (torch.from_numpy(part).requires_grad_() for part in (X[:20], X[20:]))
+    expected = BaitQuery(make_net(), random_state=0).fit(X[:20], y[:20]).query(X[20:], 5)
+    chosen = BaitQuery(make_net(), random_state=0).fit(rows, y[:20]).query(pool, 5)
+    np.testing.assert_array_equal(chosen, expected)
+    assert rows.grad is None
+
+
 def test_mixed_frames(tables):
     from sklearn.compose import make_column_transformer
     from sklearn.preprocessing import OneHotEncoder

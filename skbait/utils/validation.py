@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from skbait._backend import rows_per_chunk
 from skbait._sklearn import InvalidParameterError
-from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.data import kind_of, num_rows, row_shape, take_rows, without_gradients
 
 __all__ = [
     "check_finite",
@@ -34,7 +34,8 @@ def check_rows(X, *, name="X", owner="This estimator"):
     """Return X if it holds rows with something in them, or say what is wrong.
 
     The values are not looked at (see `check_finite`), but for those of lists and of arrays of
-    objects, which become arrays of numbers where they hold numbers.
+    objects, which become arrays of numbers where they hold numbers. Tensors that require a
+    gradient come detached: to train on them would write to it.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
     Returns
     -------
     object
-        X itself, or an array made of a list or of objects.
+        X itself, or an array made of a list or of objects, or tensors without their gradients.
 
     See Also
     --------
@@ -87,7 +88,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
         )
     if kind in ("array", "tensor", "sparse"):
         _check_dtype(X, kind, shape, name)
-    return X
+    return without_gradients(X)
 
 
 def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
