@@ -195,6 +195,7 @@ def test_initial_as_strategy_without_a_model():
         ({"initial": [-1]}, "initial holds position -1"),
         ({"initial": [4, 4]}, "initial=.*more than once"),
         ({"initial": [0.5]}, "initial=.* has to be"),
+        ({"initial": np.zeros(300, dtype=bool)}, "initial=.{,40} has to be .*flatnonzero"),
         ({"initial": list(range(41))}, "initial holds 41 positions, and budget=40"),
         ({"initial": MarginQuery()}, "initial=MarginQuery.*needs a model"),
     ],

@@ -604,6 +604,21 @@ def test_only_candidates_have_to_be_finite(kind, strategy, tables):
                 strategy.query(kind(bad), 4, candidates=candidates)
 
 
+def test_bad_candidates_are_told_in_a_line(tables):
+    X, y, pool = tables
+    strategy = MarginQuery().fit(X, y)
+    for candidates, words in [
+        (np.zeros(50, dtype=bool), "no candidate is left"),
+        ([], "no candidate is left"),
+        (np.zeros(51, dtype=bool), r"candidates=array.*shape \(51,\) and dtype bool.* 50 rows"),
+        ("all", "candidates='all'"),
+        ([0.5], r"candidates=\[0.5\], of shape \(1,\) and dtype float64, must be positions"),
+    ]:
+        with pytest.raises(ValueError, match=words) as caught:
+            strategy.query(pool, 1, candidates=candidates)
+        assert len(str(caught.value)) < 200
+
+
 def test_only_labelled_rows_have_to_be_finite(tables):
     X, y, _ = tables
     bad, marked = X.copy(), y.copy()

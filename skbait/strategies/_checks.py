@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import mmap
 import numbers
+import reprlib
 
 import numpy as np
 import torch
@@ -133,10 +134,13 @@ def as_candidates(candidates, n_pool):
     found = np.asarray(candidates)
     if found.dtype == bool and found.shape == (n_pool,):
         found = np.flatnonzero(found)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or len(found) == 0:
+    if found.shape == (0,):
+        raise ValueError("candidates holds no row of X_pool: no candidate is left to choose.")
+    if found.ndim != 1 or found.dtype.kind not in "iu":
         raise ValueError(
-            f"candidates={candidates!r} must be positions in X_pool (integers), or a mask of its "
-            f"{n_pool} rows, and at least one row."
+            f"candidates={reprlib.repr(candidates)}, of shape {found.shape} and dtype "
+            f"{found.dtype}, must be positions in X_pool (integers), or a mask of its {n_pool} "
+            "rows."
         )
     found = found.astype(np.int64)
     if found.min() < 0 or found.max() >= n_pool:
