@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numbers
+import reprlib
 import time
 import warnings
 from collections.abc import Mapping
@@ -437,8 +438,9 @@ def _given_rows(initial, n_rows, pool, budget):
     positions = np.asarray(initial)
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
         raise ValueError(
-            f"initial={initial!r} has to be a number of rows, a fraction of them, a list of "
-            "positions in X (integers) or a query strategy that needs no model."
+            f"initial={reprlib.repr(initial)} has to be a number of rows, a fraction of them, a "
+            "list of positions in X (integers; np.flatnonzero(mask) where you have a mask) or a "
+            "query strategy that needs no model."
         )
     positions = positions.astype(np.int64)
     outside = positions[(positions < 0) | (positions >= n_rows)]

@@ -223,6 +223,20 @@ def test_only_candidates_are_looked_at(data):
     chosen = strategy.query(X_pool, 4, y_pool=y_pool, candidates=among, **known)
     alone = strategy.query(X_pool[among], 4, y_pool=y_pool[among], **known)
     np.testing.assert_array_equal(chosen, among[alone])
+    # nor are other rows' labels, be they marks of missing ones
+    names = np.array(["a", "b", "c"], dtype=object)
+    strategy.fit(X, names[y])
+    known = {"X_val": X_val, "y_val": names[y_val]}
+    few_and_most = among[:30], np.delete(np.arange(190), 7)
+    for among in few_and_most:
+        expected = strategy.query(X_pool, 4, y_pool=names[y_pool], candidates=among, **known)
+        marked = np.full(190, None)
+        marked[among] = names[y_pool[among]]
+        found = strategy.query(X_pool, 4, y_pool=marked, candidates=among, **known)
+        np.testing.assert_array_equal(found, expected)
+    marked[20] = None
+    with pytest.raises(ValueError, match=r"y_pool\[20\]=None marks .* or out of candidates\."):
+        strategy.query(X_pool, 4, y_pool=marked, candidates=among, **known)
 
 
 def test_a_class_that_the_model_has_not_met(data):

@@ -230,6 +230,19 @@ def test_lists_and_objects_become_numbers():
         check_rows([[1.0], [1.0, 2.0]])
 
 
+def test_gradients_are_left_out():
+    tensor = torch.zeros(4, 2, requires_grad=True)
+    checked = check_rows(tensor)
+    assert not checked.requires_grad
+    assert checked.data_ptr() == tensor.data_ptr()
+    for kind in (dict, SliceDict):
+        checked = check_rows(kind(a=tensor, b=ARRAY[:4]))
+        assert type(checked) is kind
+        assert not checked["a"].requires_grad
+        assert checked["b"] is not None
+    assert tensor.requires_grad
+
+
 BAD_PLACES = {
     "array": (CONTAINERS["array"], "X_pool"),
     "images": (CONTAINERS["images"], "X_pool"),
@@ -256,6 +269,8 @@ def test_not_finite(place, value, word, monkeypatch):
         monkeypatch.setattr("skbait._backend.CHUNK_BYTES", chunk_bytes)
         with pytest.raises(ValueError, match=rf"{name} contains {word}, first in row 4\."):
             check_finite(X, name="X_pool")
+        with pytest.raises(ValueError, match=rf"{name} contains {word}, first in row 14\."):
+            check_finite(X, name="X_pool", positions=np.arange(10, 16))
     with config_context(assume_finite=True):
         check_finite(X)
 

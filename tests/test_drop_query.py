@@ -106,6 +106,19 @@ def test_candidates_depend_on_the_seed_only(rng, monkeypatch):
     assert not torch.equal(first, drop_candidates(features, head, 10, generator(2)))
 
 
+def test_candidates_do_not_depend_on_the_default_dtype(rng):
+    features = torch.from_numpy(rng.normal(size=(500, 6)))
+    head = make_head(rng, "softmax", 6)
+    expected = drop_candidates(features, head, 1, generator(1))
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = drop_candidates(features, head, 1, generator(1))
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
+
+
 def test_rows_without_features_never_change():
     """Zero features, or equal logits of two classes, are no reason for a change."""
     features = torch.cat([torch.zeros(50, 4), torch.rand(50, 4, generator=generator())])

@@ -20,14 +20,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch import NeuralNetBinaryClassifier
 
-from skbait import BaitQuery, MarginQuery
+from skbait import ActiveLearner, BaitQuery, MarginQuery
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import represent
 
@@ -387,6 +387,27 @@ def test_estimators_without_a_linear_head_are_named(estimator, message):
     with pytest.raises(TypeError, match=message):
         model.fit(X, Y)
     assert not hasattr(model, "estimator_")
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda model: model,
+    FrozenEstimator,
+    lambda model: make_pipeline(StandardScaler(), model),
+    lambda model: GridSearchCV(model, {"estimator__C": [1.0]}),
+])  # fmt: skip
+def test_a_decision_threshold_is_not_dropped(wrap):
+    y = (Y > 0).astype(int)
+    threshold = FixedThresholdClassifier(logistic(), threshold=0.9).fit(X, y)
+    for model in (
+        LaplaceClassifier(wrap(threshold)),
+        ActiveLearner(wrap(threshold), MarginQuery(), update="laplace"),
+    ):
+        with pytest.raises(TypeError, match=r"threshold .* around LaplaceClassifier"):
+            model.fit(X, y)
+        assert not hasattr(model, "estimator_")
+    around = FixedThresholdClassifier(LaplaceClassifier(logistic()), threshold=0.9).fit(X, y)
+    p = around.estimator_.predict_proba(X)[:, 1]
+    np.testing.assert_array_equal(around.predict(X), p >= 0.9)
 
 
 def test_a_full_covariance_that_would_not_fit_is_refused():

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 from representation_nets import CNN, digits, make_net
+from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import log_loss
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.utils.data import TensorDataset
 
 from skbait import BaitQuery
 from skbait.laplace import LaplaceClassifier, TemperatureClassifier
@@ -108,6 +111,11 @@ def test_networks_with_named_labels_and_the_same_seed():
     ]
     assert found[0].temperature_ == found[1].temperature_
     assert found[0].classes_.tolist() == [f"digit {k}" for k in range(10)]
+    model, read_only = found[0], images[60:90].copy()
+    read_only.flags.writeable = False
+    expected = model.classes_[model.predict_proba(read_only).argmax(1)]
+    for kind in (lambda X: X, torch.from_numpy, lambda X: TensorDataset(torch.tensor(X))):
+        np.testing.assert_array_equal(model.predict(kind(read_only)), expected)
 
 
 def test_bad_input_leaves_it_as_it_was():
@@ -117,6 +125,19 @@ def test_bad_input_leaves_it_as_it_was():
         with pytest.raises(ValueError, match=r"NaN|inconsistent|Unknown label"):
             model.fit(rows, labels)
         assert vars(model) == before
+
+
+def test_decision_thresholds_are_kept():
+    binary = (Y > 4).astype(int)
+    for wrapped in (
+        FixedThresholdClassifier(logistic(), threshold=0.9),
+        TunedThresholdClassifierCV(logistic(), scoring="f1", cv=2, random_state=0),
+    ):
+        model = TemperatureClassifier(wrapped, random_state=0).fit(X[:100], binary[:100])
+        expected = model.estimator_.predict(X[TEST])
+        assert (expected != model.predict_proba(X[TEST]).argmax(1)).any()
+        for kind in (np.asarray, torch.from_numpy, sparse.csr_array, np.ndarray.tolist):
+            np.testing.assert_array_equal(model.predict(kind(X[TEST])), expected)
 
 
 def test_represent_scales_the_head():

@@ -195,6 +195,7 @@ def test_initial_as_strategy_without_a_model():
         ({"initial": [-1]}, "initial holds position -1"),
         ({"initial": [4, 4]}, "initial=.*more than once"),
         ({"initial": [0.5]}, "initial=.* has to be"),
+        ({"initial": np.zeros(300, dtype=bool)}, "initial=.{,40} has to be .*flatnonzero"),
         ({"initial": list(range(41))}, "initial holds 41 positions, and budget=40"),
         ({"initial": MarginQuery()}, "initial=MarginQuery.*needs a model"),
     ],
@@ -425,15 +426,25 @@ def test_few_candidates_of_a_large_map_are_not_copied(strategy, plain, tmp_path,
 
     monkeypatch.setattr("skbait.strategies._checks.memory_bytes", lambda device: 8 * 99 * 4 * 8)
     with monkeypatch.context() as patched:
-        patched.setattr("skbait.strategies.base.take_rows", refuse)
+        patched.setattr("skbait.strategies._checks.take_rows", refuse)
         assert query.query(X, 5, candidates=candidates).tolist() == copied.tolist()
     # of a sub-pool that was asked for, no other row is read, however large it is
     seen = []
     monkeypatch.setattr(
-        "skbait.strategies.base.check_finite", lambda rows, **_: seen.append(len(rows))
+        "skbait.strategies._checks.check_finite", lambda rows, **_: seen.append(len(rows))
     )
     query.set_params(subset_size=120).query(X, 5)
     assert seen == [120]
+
+
+def test_a_row_without_label_may_hold_nan():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 4))
+    y = (X[:, 0] > 0).astype(int)
+    X[5], y[5] = np.nan, -1
+    learner = ActiveLearner(initial=12, budget=40, batch_size=7, random_state=0).fit(X, y)
+    assert learner.n_labels_ == 40
+    assert 5 not in learner.labeled_positions_
 
 
 def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):
@@ -452,7 +463,7 @@ def test_the_pool_is_not_copied_in_a_cycle(tmp_path, monkeypatch):
 
         return take
 
-    for module in ("skbait.learner", "skbait._cycle", "skbait.strategies.base"):
+    for module in ("skbait.learner", "skbait._cycle", "skbait.strategies._checks"):
         monkeypatch.setattr(f"{module}.take_rows", counted(take_rows))
     learner = ActiveLearner(query_strategy=BaitQuery(), budget=40, batch_size=10, random_state=0)
     learner.fit(X, y)

@@ -326,6 +326,8 @@ def test_queries_that_cannot_be_drawn_are_named(digits, learner):
         QueryDisplay.from_learner(learner, X[:20])
     with pytest.raises(ValueError, match=r"chosen=.*positions"):
         QueryDisplay.from_query(learner, X, [0.5])
+    with pytest.raises(ValueError, match=r"chosen=.{,40} has to be .*flatnonzero"):
+        QueryDisplay.from_query(learner, X, np.zeros(len(X), dtype=bool))
     with pytest.raises(ValueError, match="n_columns=0"):
         QueryDisplay.from_query(learner, X, 2, kind="images", image_shape=(8, 8), n_columns=0)
 

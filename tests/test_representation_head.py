@@ -2,6 +2,7 @@
 """The linear head: it gives the probabilities of the model, or there is none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.calibration import CalibratedClassifierCV
@@ -139,3 +140,24 @@ def test_rows_as_features():
         rows_as_features({"a": np.zeros((4, 2))})
     with pytest.raises(TypeError, match="as numbers"):
         rows_as_features(np.array([["a"], ["b"]]))
+
+
+def test_rows_of_data_frames_as_features():
+    values = np.arange(12.0).reshape(4, 3)
+    frame = pd.DataFrame(values, columns=list("abc")).assign(d=[True, False, True, True])
+    expected = np.column_stack([values, [1, 0, 1, 1]])
+    for same in (frame, frame.convert_dtypes(), frame.astype({"a": np.float32, "b": "int8"})):
+        found = rows_as_features(same)
+        assert found.dtype == torch.float64
+        np.testing.assert_array_equal(found, expected)
+    assert rows_as_features(frame[["a"]].astype(np.float32)).dtype == torch.float32
+    assert rows_as_features(frame["a"]).shape == (4, 1)
+    frame["word"] = ["x", "y", "z", "x"]
+    with pytest.raises(TypeError, match=r"cannot be used as features.*'x'.*encode them"):
+        rows_as_features(frame)
+
+
+def test_numbers_longer_than_float64_become_float64():
+    found = rows_as_features(np.array([[1.5, 2], [3, 4]], dtype=np.longdouble))
+    assert found.dtype == torch.float64
+    np.testing.assert_array_equal(found, [[1.5, 2], [3, 4]])

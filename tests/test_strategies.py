@@ -31,7 +31,14 @@ from torch.utils.data import TensorDataset
 
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import Representation, represent
-from skbait.strategies import BaitQuery, BaseQuery, MarginQuery, RandomQuery, View
+from skbait.strategies import (
+    BaitQuery,
+    BaseQuery,
+    CoreSetQuery,
+    MarginQuery,
+    RandomQuery,
+    View,
+)
 from skbait.utils import estimator_checks as checks
 from skbait.utils.estimator_checks import (
     check_query_strategy,
@@ -450,6 +457,7 @@ def as_kinds(X):
     """Return the same table in every kind of container that scikit-learn's models take."""
     yield X.tolist()
     yield X.astype(object)
+    yield X.astype(np.longdouble)
     yield torch.from_numpy(X)
     yield pd.DataFrame(X)
     yield sparse.csr_array(X)
@@ -519,6 +527,15 @@ def test_texts(cls):
         assert len(set(strategy.query(kind(X[10:]), 5))) == 5
 
 
+def test_a_fit_writes_to_no_gradient():
+    X, y = make_images(50)
+    rows, pool = (torch.from_numpy(part).requires_grad_() for part in (X[:20], X[20:]))
+    expected = BaitQuery(make_net(), random_state=0).fit(X[:20], y[:20]).query(X[20:], 5)
+    chosen = BaitQuery(make_net(), random_state=0).fit(rows, y[:20]).query(pool, 5)
+    np.testing.assert_array_equal(chosen, expected)
+    assert rows.grad is None
+
+
 def test_mixed_frames(tables):
     from sklearn.compose import make_column_transformer
     from sklearn.preprocessing import OneHotEncoder
@@ -563,6 +580,83 @@ def test_only_the_sub_pool_is_read(tables):
         except ValueError as error:
             met.add(str(error)[:26])
     assert met == {"finite", "Input X_pool contains NaN,"}
+
+
+@pytest.mark.parametrize("strategy", [
+    MarginQuery(), BaitQuery(), RandomQuery(), CoreSetQuery(), BaitQuery(subset_size=40)
+])  # fmt: skip
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, torch.from_numpy, sparse.csr_array])
+def test_only_candidates_have_to_be_finite(kind, strategy, tables):
+    X, y, pool = tables
+    strategy = clone(strategy).set_params(random_state=0).fit(kind(X), y)
+    bad = pool.copy()
+    bad[3], bad[5] = np.nan, np.inf
+    for n_candidates in (10, 45):
+        candidates = np.random.RandomState(0).permutation(np.delete(np.arange(50), [3, 5]))
+        candidates = candidates[:n_candidates]
+        expected = strategy.query(kind(pool), 4, candidates=candidates)
+        found = strategy.query(kind(bad), 4, candidates=candidates)
+        np.testing.assert_array_equal(found, expected)
+        # the error names the position in X_pool, be the candidates copied or not
+        candidates = np.r_[candidates, 5]
+        if strategy.subset_size is None:
+            with pytest.raises(ValueError, match=r"X_pool contains infinity, first in row 5\."):
+                strategy.query(kind(bad), 4, candidates=candidates)
+
+
+def test_bad_candidates_are_told_in_a_line(tables):
+    X, y, pool = tables
+    strategy = MarginQuery().fit(X, y)
+    for candidates, words in [
+        (np.zeros(50, dtype=bool), "no candidate is left"),
+        ([], "no candidate is left"),
+        (np.zeros(51, dtype=bool), r"candidates=array.*shape \(51,\) and dtype bool.* 50 rows"),
+        ("all", "candidates='all'"),
+        ([0.5], r"candidates=\[0.5\], of shape \(1,\) and dtype float64, must be positions"),
+    ]:
+        with pytest.raises(ValueError, match=words) as caught:
+            strategy.query(pool, 1, candidates=candidates)
+        assert len(str(caught.value)) < 200
+
+
+def test_only_labelled_rows_have_to_be_finite(tables):
+    X, y, _ = tables
+    bad, marked = X.copy(), y.copy()
+    bad[4], marked[[2, 4]] = np.nan, -1
+    np.testing.assert_array_equal(
+        MarginQuery().fit(bad, marked).estimator_.coef_,
+        MarginQuery().fit(X, marked).estimator_.coef_,
+    )
+    bad[7, 1] = np.nan
+    with pytest.raises(ValueError, match=r"Input X contains NaN, first in row 7\."):
+        MarginQuery().fit(bad, marked)
+
+
+def test_of_a_dataset_the_model_sees_candidates_only():
+    X, y = make_images(60)
+    X[25] = np.nan  # in the pool row 5
+    net = make_net(cls=CountingNet)
+    strategy = BaitQuery(net, random_state=0).fit(X[:20], y[:20])
+    pool = TensorDataset(torch.from_numpy(X[20:]), torch.zeros(40))
+    candidates = np.delete(np.arange(40), 5)
+    chosen = strategy.query(pool, 4, candidates=candidates)
+    np.testing.assert_array_equal(chosen, strategy.query(X[20:], 4, candidates=candidates))
+
+
+def test_a_large_map_has_to_be_finite_throughout(tables, tmp_path, monkeypatch):
+    X, y, pool = tables
+    pool = pool.copy()
+    pool[5] = np.nan
+    np.save(tmp_path / "pool.npy", pool)
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    candidates = np.delete(np.arange(50), 5)
+    strategy = MarginQuery().fit(X, y)
+    chosen = strategy.query(mapped, 5, candidates=candidates)
+    np.testing.assert_array_equal(chosen, strategy.query(pool, 5, candidates=candidates))
+    monkeypatch.setattr("skbait.strategies._checks.memory_bytes", lambda device: 8 * 48 * 32)
+    with pytest.raises(ValueError, match=r"first in row 5\..*49 rows.*subset_size"):
+        strategy.query(mapped, 5, candidates=candidates)
+    assert len(strategy.set_params(subset_size=48).query(mapped, 5, candidates=candidates)) == 5
 
 
 def test_other_shapes():
@@ -621,6 +715,17 @@ def test_bugs_of_a_strategy_are_named(tables):
 
     with pytest.raises(RuntimeError, match="_needs"):
         NoModel().fit(X, y).query(pool, 3)
+
+    class PositionsOnly(RandomQuery):
+        def _select(self, view, n):
+            return self.given(n)
+
+    for given in (np.arange, torch.arange, lambda n: (np.arange(n),), lambda n: None):
+        PositionsOnly.given = staticmethod(given)
+        for n in (2, 3):
+            words = r"PositionsOnly\._select must return a tuple of positions and utilities.*bug"
+            with pytest.raises(RuntimeError, match=words):
+                PositionsOnly().fit(X, y).query(pool, n)
 
     class ShortUtilities(RandomQuery):
         def _select(self, view, n):

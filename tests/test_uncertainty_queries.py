@@ -286,6 +286,20 @@ def test_dropout_masks_features_of_all_classes_at_once(rate, rng):
     assert all(torch.equal(h.bias, head.bias) for h in heads)
 
 
+def test_dropout_masks_do_not_depend_on_the_default_dtype(rng):
+    head = Head(rng.normal(size=(3, 20)), np.ones(3))
+    before, found = torch.get_default_dtype(), []
+    for dtype in (torch.float32, torch.float64):
+        view = SimpleNamespace(head=head, rng=np.random.RandomState(0))
+        torch.set_default_dtype(dtype)
+        try:
+            heads = BaldQuery(posterior="dropout")._draw_heads(view)
+        finally:
+            torch.set_default_dtype(before)
+        found.append(torch.stack([h.weight for h in heads]))
+    assert torch.equal(*found)
+
+
 def test_power_batches_are_drawn_by_powers_of_the_utility(rng, monkeypatch):
     utilities = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.0], dtype=torch.float64)
     monkeypatch.setattr("skbait.strategies.bald.mutual_information", lambda *_: utilities)

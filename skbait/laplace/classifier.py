@@ -19,6 +19,7 @@ from skbait.representation import Representation, can_give_head, can_represent, 
 from skbait.representation.base import represent_adapter
 from skbait.utils.data import num_rows
 from skbait.utils.fitting import fit_clone
+from skbait.utils.introspection import moves_threshold
 from skbait.utils.validation import same_on_failure, seed_from
 
 __all__ = ["LaplaceClassifier"]
@@ -393,13 +394,20 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         return self
 
     def _check_estimator(self, estimator):
-        """Raise before any fit if an estimator cannot give a linear head."""
+        """Raise before any fit if an estimator is more, or less, than a linear head."""
         if not can_represent(estimator) or not can_give_head(estimator):
             raise TypeError(
                 f"LaplaceClassifier needs a classifier whose probabilities come from a linear "
                 f"last layer, and {type(estimator).__name__} is none that skbait knows: use "
                 "LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a skorch net, "
                 "or a pipeline that ends in one of them."
+            )
+        if moves_threshold(estimator):
+            raise TypeError(
+                "LaplaceClassifier decides by its own probabilities, and would drop the decision "
+                f"threshold of {type(estimator).__name__}: put FixedThresholdClassifier or "
+                "TunedThresholdClassifierCV around LaplaceClassifier instead (an ActiveLearner "
+                "with such an estimator needs update='refit')."
             )
 
     def _represent(self, X):

@@ -19,8 +19,15 @@ from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Head, Representation
 from skbait.representation import probabilities as probabilities_of
 from skbait.representation.base import represent_adapter
+from skbait.representation.rows import on_host
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
+from skbait.utils.nets import find_nets, for_skorch
+from skbait.utils.state import (
+    keep_random_states,
+    keep_training_flags,
+    read_only_arrays_allowed,
+)
 from skbait.utils.validation import same_on_failure, seed_from
 
 __all__ = ["TemperatureClassifier"]
@@ -32,7 +39,8 @@ class TemperatureClassifier(WrapsClassifier):
     """A classifier whose probabilities are made as certain as they turn out to be right.
 
     The logits are divided by one number, the temperature, that is found on labelled rows held out
-    by cross-validation. The predicted classes stay the same.
+    by cross-validation. The predicted classes stay those of the estimator, which may have a
+    decision threshold of its own.
 
     Parameters
     ----------
@@ -138,8 +146,12 @@ class TemperatureClassifier(WrapsClassifier):
         ndarray of shape (n_rows,)
             Predicted classes.
         """
-        p = self.predict_proba(X)
-        return self.classes_[p.argmax(axis=1)]
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        model = self.estimator_
+        X = for_skorch(X) if find_nets(model) else on_host(X)
+        with keep_random_states(model), keep_training_flags(model), read_only_arrays_allowed():
+            return model.predict(X)
 
     def predict_proba(self, X):
         """Predict the probability of every class.

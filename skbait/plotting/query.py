@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from numbers import Integral
 
 import numpy as np
@@ -368,7 +369,10 @@ def _as_chosen(chosen, n_rows):
     """Return positions as checked int64, one at least."""
     positions = np.asarray(chosen)
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
-        raise ValueError(f"chosen={chosen!r} has to be a number of rows or a list of positions.")
+        raise ValueError(
+            f"chosen={reprlib.repr(chosen)} has to be a number of rows or a list of positions, "
+            "one at least: np.flatnonzero(mask) where you have a mask."
+        )
     if positions.min() < 0 or positions.max() >= n_rows:
         raise ValueError(
             f"chosen holds positions from {positions.min()} to {positions.max()}, and there are "

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import check_array
 
 from skbait._backend import rows_per_chunk, working_dtype
 from skbait.utils.data import kind_of, row_shape, take_rows
@@ -21,7 +22,8 @@ def as_tensor(array, device: torch.device | None = None) -> torch.Tensor:
     Parameters
     ----------
     array : array-like or torch.Tensor
-        The numbers. Half precision becomes float32, whole numbers float64.
+        The numbers. Half precision becomes float32; whole numbers and those longer than float64,
+        which torch does not have, become float64.
     device : torch.device or None, default=None
         Where the tensor shall be; None: where it is.
 
@@ -34,6 +36,8 @@ def as_tensor(array, device: torch.device | None = None) -> torch.Tensor:
         array = np.asarray(array)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
+        if array.dtype.char == "g":  # NumPy's longdouble
+            array = array.astype(np.float64)
         if any(stride < 0 for stride in array.strides):
             array = np.ascontiguousarray(array)
         with read_only_arrays_allowed():
@@ -91,7 +95,8 @@ def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
     Parameters
     ----------
     X : array-like, tensor, data frame or sparse matrix of N rows
-        Numbers; rows of several dimensions (images) are flattened.
+        Numbers; rows of several dimensions (images) are flattened. The columns of a data frame
+        may be of several dtypes.
     device : torch.device or None, default=None
         Where the features shall be; None: the CPU, or where the tensor is.
 
@@ -124,6 +129,10 @@ def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
     if sparse.issparse(X):
         X = X.toarray()
     try:
+        if kind_of(X) == "frame":
+            # columns of several kinds make an array of objects, unless scikit-learn takes them
+            dtypes = [np.float64, np.float32]
+            X = check_array(X, dtype=dtypes, ensure_all_finite=False, ensure_2d=False)
         features = as_tensor(X, device)
     except (TypeError, ValueError) as error:
         raise TypeError(

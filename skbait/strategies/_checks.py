@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What `BaseQuery` checks besides the values of X: model, labels, what a subclass chose."""
+"""What `BaseQuery` checks: model, labels, which rows of a pool are seen, what a subclass chose."""
 
 from __future__ import annotations
 
 import math
 import mmap
 import numbers
+import reprlib
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from skbait._backend import memory_bytes
 from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
 from skbait.utils.targets import UNLABELED, has_label
+from skbait.utils.validation import check_finite
 
 
 def is_fitted_name(name):
@@ -69,22 +71,20 @@ def check_model(model, needs, *, owner):
 
 
 def leave_out_unlabeled(X, y, fit_params, model):
-    """Return the rows that have a label, their labels, and the arguments of the fit for them.
+    """Return the rows that have a label, their labels, the arguments of the fit, and which rows.
 
-    -1 is the mark of a row without a label, but not where a frozen model has learned it as a
-    class.
+    The last is None where these are all. -1 is the mark of a row without a label, but not where
+    a frozen model has learned it as a class.
     """
-    if _knows_class(model, UNLABELED):
-        return X, y, fit_params
     labeled = has_label(y)
-    if labeled.all():
-        return X, y, fit_params
+    if labeled.all() or _knows_class(model, UNLABELED):
+        return X, y, fit_params, None
     rows = np.flatnonzero(labeled)
     fit_params = {
         name: take_rows(value, rows) if _has_rows(value, len(y)) else value
         for name, value in fit_params.items()
     }
-    return take_rows(X, rows), y[rows], fit_params
+    return take_rows(X, rows), y[rows], fit_params, rows
 
 
 def check_enough_labels(y, n_rows, model, *, owner):
@@ -134,10 +134,13 @@ def as_candidates(candidates, n_pool):
     found = np.asarray(candidates)
     if found.dtype == bool and found.shape == (n_pool,):
         found = np.flatnonzero(found)
-    if found.ndim != 1 or found.dtype.kind not in "iu" or len(found) == 0:
+    if found.shape == (0,):
+        raise ValueError("candidates holds no row of X_pool: no candidate is left to choose.")
+    if found.ndim != 1 or found.dtype.kind not in "iu":
         raise ValueError(
-            f"candidates={candidates!r} must be positions in X_pool (integers), or a mask of its "
-            f"{n_pool} rows, and at least one row."
+            f"candidates={reprlib.repr(candidates)}, of shape {found.shape} and dtype "
+            f"{found.dtype}, must be positions in X_pool (integers), or a mask of its {n_pool} "
+            "rows."
         )
     found = found.astype(np.int64)
     if found.min() < 0 or found.max() >= n_pool:
@@ -165,15 +168,56 @@ def draw_subset(subset_size, n_pool, n, rng):
     return None if size == n_pool else np.sort(_draw(n_pool, size, rng))
 
 
-def may_copy(X, n_rows):
-    """Tell whether so many rows of X may stand in memory: not most of a large memory map."""
-    if not _is_mapped(X):
-        return True  # they stand in memory already
-    return n_rows * X[:1].nbytes <= memory_bytes(torch.device("cpu")) / 8
+def rows_to_see(X_pool, candidates, *, drawn, check, owner):
+    """Return the rows that the model sees, and the positions of the candidates among them.
+
+    Few candidates are copied, and so are `drawn` ones; no other row is read then. Most of a pool
+    is seen where it is. The positions are None where the rows are the candidates. With `check`
+    all rows that are seen are finite, or an error names the first of X_pool that is not.
+    """
+    if candidates is None:
+        if check:
+            check_finite(X_pool, name="X_pool", owner=owner)
+        return X_pool, None
+    may_copy = drawn or _may_copy(X_pool, len(candidates))
+    # to take rows of a Dataset costs nothing
+    few = kind_of(X_pool) == "dataset" or 2 * len(candidates) < num_rows(X_pool)
+    if not (drawn or (few and may_copy)):
+        try:
+            if check:
+                check_finite(X_pool, name="X_pool", owner=owner)
+            return X_pool, candidates
+        except ValueError as error:
+            # no model would take the row, even if it is no candidate
+            if not may_copy:
+                raise ValueError(
+                    f"{error} This goes for rows that are no candidates, too: X_pool is a memory "
+                    f"map, of which {len(candidates)} rows are too many to be copied. subset_size "
+                    "copies fewer."
+                ) from error
+    X_seen = take_rows(X_pool, candidates)
+    if check:
+        check_finite(X_seen, name="X_pool", owner=owner, positions=candidates)
+    return X_seen, None
 
 
-def as_positions(positions, n, n_pool, *, owner):
-    """Return what a strategy chose as int64; where it cannot be, that is a bug in `owner`."""
+def as_choice(found, n, n_pool, *, owner):
+    """Return what a strategy chose and its scores; what cannot be is a bug in `owner`.
+
+    Positions come as int64, scores as float64, NaN where there are none.
+    """
+    if not (isinstance(found, tuple) and len(found) == 2):
+        length = f" of length {len(found)}" if isinstance(found, tuple) else ""
+        raise RuntimeError(
+            f"{owner} must return a tuple of positions and utilities (or None for these), but "
+            f"gave one {type(found).__name__}{length}: that is a bug in it."
+        )
+    positions, utilities = found
+    positions = _as_positions(positions, n, n_pool, owner)
+    return positions, _as_utilities(utilities, n_pool, owner)
+
+
+def _as_positions(positions, n, n_pool, owner):
     if isinstance(positions, torch.Tensor):
         positions = positions.cpu()
     positions = np.asarray(positions)
@@ -192,8 +236,7 @@ def as_positions(positions, n, n_pool, *, owner):
     return positions.astype(np.int64)
 
 
-def as_utilities(utilities, n_pool, *, owner):
-    """Return the scores of a strategy as float64, NaN where it has none."""
+def _as_utilities(utilities, n_pool, owner):
     if utilities is None:
         return np.full(n_pool, np.nan)
     if isinstance(utilities, torch.Tensor):
@@ -225,6 +268,13 @@ def _has_rows(value, n_rows):
         return num_rows(value) == n_rows
     except TypeError:
         return False
+
+
+def _may_copy(X, n_rows):
+    """Tell whether so many rows of X may stand in memory: not most of a large memory map."""
+    if not _is_mapped(X):
+        return True  # they stand in memory already
+    return n_rows * X[:1].nbytes <= memory_bytes(torch.device("cpu")) / 8
 
 
 def _is_mapped(X):

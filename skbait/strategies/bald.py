@@ -185,8 +185,9 @@ class BaldQuery(BaseQuery):
                 generator=generator,
             )  # (S, K', D), (S, K')
         else:
-            kept = torch.rand(int(self.n_samples), weight.shape[1], generator=generator)  # (S, D)
-            kept = (kept >= self.dropout).to(weight) / (1.0 - self.dropout)
+            shape = (int(self.n_samples), weight.shape[1])
+            draws = torch.rand(shape, generator=generator, dtype=torch.float32)  # (S, D)
+            kept = (draws >= self.dropout).to(weight) / (1.0 - self.dropout)
             weights, biases = weight * kept[:, None, :], bias.expand(len(kept), -1)
         return [Head(w, b, link) for w, b in zip(weights, biases, strict=True)]
 

@@ -30,8 +30,7 @@ from skbait._sklearn import (
 )
 from skbait.strategies._checks import (
     as_candidates,
-    as_positions,
-    as_utilities,
+    as_choice,
     check_enough_labels,
     check_like_fit,
     check_model,
@@ -39,10 +38,10 @@ from skbait.strategies._checks import (
     is_fitted_name,
     is_table,
     leave_out_unlabeled,
-    may_copy,
+    rows_to_see,
 )
 from skbait.strategies.view import View
-from skbait.utils.data import num_rows, take_rows
+from skbait.utils.data import num_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import input_tags_of, takes_nan
 from skbait.utils.state import keep_random_states
@@ -226,7 +225,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         candidates : array-like of int or mask of shape (n_pool,), default=None
             Choose among these positions of X_pool only, as from a pool of these rows in this
             order; None: among all. It saves a copy of the rows that are left after some have
-            been labelled.
+            been labelled. The other rows may hold NaN, but those of a memory map of which the
+            candidates are too many to be copied.
         return_utilities : bool, default=False
             Whether to return each candidate's own score as well.
 
@@ -258,15 +258,15 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             drawn = draw_subset(self.subset_size, n_candidates, n, rng)
             if drawn is not None:
                 candidates = drawn if candidates is None else candidates[drawn]
-            # few rows are copied, and no others read; most of a pool is seen where it is
-            few = candidates is not None and 2 * n_candidates < n_pool
-            if drawn is not None or (few and may_copy(X_pool, n_candidates)):
-                X_seen, inside = take_rows(X_pool, candidates), None
+            X_seen, inside = rows_to_see(
+                X_pool,
+                candidates,
+                drawn=drawn is not None,
+                check=not takes_nan(self._own_model()),
+                owner=type(self).__name__,
+            )
+            if X_seen is not X_pool:
                 known = {name: _of_rows(name, value, candidates) for name, value in known.items()}
-            else:
-                X_seen, inside = X_pool, candidates
-            if not takes_nan(self._own_model()):
-                check_finite(X_seen, name="X_pool", owner=type(self).__name__)
             view = View(
                 X_seen,
                 self.X_labeled_,
@@ -386,11 +386,11 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         if y is None and (model is None or frozen):
             y = np.full(n_rows, UNLABELED)
         y = as_vector(y, n_rows, owner=f"This {owner} estimator")
-        if not takes_nan(self._own_model()):
-            check_finite(X, owner=owner)
         if is_table(X):
             validate_data(self, X, skip_check_array=True)
-        X, y, fit_params = leave_out_unlabeled(X, y, fit_params, model)
+        X, y, fit_params, rows = leave_out_unlabeled(X, y, fit_params, model)
+        if not takes_nan(self._own_model()):
+            check_finite(X, owner=owner, positions=rows)
         check_enough_labels(y, n_rows, model, owner=owner)
         return X, tidy(y), fit_params
 
@@ -408,12 +408,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         """
         state = keep_random_states(getattr(self, "estimator_", None))
         with state, torch.no_grad():
-            positions, utilities = self._select(view, n)
-        owner = f"{type(self).__name__}._select"
-        return (
-            as_positions(positions, n, view.n_pool, owner=owner),
-            as_utilities(utilities, view.n_pool, owner=owner),
-        )
+            found = self._select(view, n)
+        return as_choice(found, n, view.n_pool, owner=f"{type(self).__name__}._select")
 
 
 def _of_rows(name, value, rows):

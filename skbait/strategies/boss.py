@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbait._sklearn import Interval, StrOptions
 from skbait.laplace.posterior import posterior_of_head
 from skbait.numerics.heads import LOSSES, score_heads, train_heads, update_heads
+from skbait.strategies._checks import as_candidates
 from skbait.strategies._clusters import draw_seed
 from skbait.strategies._flips import class_weights
 from skbait.strategies._members import EnsembleQuery, Job, choose_all, draw_seeds
@@ -271,7 +272,8 @@ class BossQuery(EnsembleQuery):
         n : int, default=1
             How many rows to choose.
         y_pool : array-like of shape (n_pool,)
-            The labels of all rows of X_pool. Required.
+            The labels of the rows of X_pool; of those that are no candidates they are not read.
+            Required.
         X_val : {array-like, tensor, data frame, sparse matrix, dict, Dataset} of n_val rows
             Held-out rows, on which candidate batches are judged. Required.
         y_val : array-like of shape (n_val,)
@@ -302,35 +304,42 @@ class BossQuery(EnsembleQuery):
         X_val = check_rows(X_val, name="X_val", owner=owner)
         if not takes_nan(self._own_model()):
             check_finite(X_val, name="X_val", owner=owner)
+        rows = as_candidates(candidates, num_rows(X_pool))
         return self._query(
             X_pool,
             n,
             candidates=candidates,
             return_utilities=return_utilities,
-            y_pool=self._known_labels(y_pool, "y_pool", X_pool, "X_pool"),
+            y_pool=self._known_labels(y_pool, "y_pool", X_pool, "X_pool", rows),
             held_out=(X_val, self._known_labels(y_val, "y_val", X_val, "X_val")),
         )
 
-    def _known_labels(self, y, name, X, X_name):
-        """Return labels of which none is missing, of the type of those in `fit`."""
+    def _known_labels(self, y, name, X, X_name, rows=None):
+        """Return labels of the type of those in `fit`, of which none is missing for `rows`.
+
+        Those of the other rows are arbitrary; None: all are known.
+        """
         if len(y) != num_rows(X):
             raise ValueError(f"{name} has {len(y)} labels, but {X_name} has {num_rows(X)} rows.")
         y = as_vector(y, num_rows(X), name=name, owner=type(self).__name__)
-        unlabeled = [i for i in np.flatnonzero(~has_label(y)) if y[i] not in self.classes_]
+        asked = np.arange(len(y)) if rows is None else rows
+        unlabeled = [i for i in asked[~has_label(y[asked])] if y[i] not in self.classes_]
         if unlabeled:
+            where = X_name if name == "y_val" else f"{X_name}, or out of candidates"
             raise ValueError(
                 f"{name}[{unlabeled[0]}]={y[unlabeled[0]]!r} marks a row without a label: "
-                f"{type(self).__name__} has to know them all. Leave such rows out of {X_name}, or "
-                "out of candidates."
+                f"{type(self).__name__} has to know them all. Leave such rows out of {where}."
             )
-        y = tidy(y, name=name)
+        known = tidy(y[asked], name=name)
         strings = "OUS"
-        if (y.dtype.kind in strings) != (self.classes_.dtype.kind in strings):
+        if (known.dtype.kind in strings) != (self.classes_.dtype.kind in strings):
             raise ValueError(
-                f"{name} holds labels such as {y[0]!r}, but those in fit were such as "
+                f"{name} holds labels such as {known[0]!r}, but those in fit were such as "
                 f"{self.classes_[0]!r}."
             )
-        return y
+        labels = np.full(len(y), known[0], dtype=known.dtype)
+        labels[asked] = known
+        return labels
 
     def _check_params(self, n_classes=None):
         super()._check_params(n_classes)

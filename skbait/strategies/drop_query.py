@@ -220,7 +220,8 @@ def _count_changes(features, head, generator, n_passes, dropout):
         scaled = rows / (1 - dropout)
         count = torch.zeros_like(labels)
         for _ in range(n_passes):
-            kept = torch.rand(rows.shape, generator=generator) >= dropout  # (B, D)
+            draws = torch.rand(rows.shape, generator=generator, dtype=torch.float32)  # (B, D)
+            kept = draws >= dropout
             count += overtaken((scaled * kept.to(device)) @ weight.T + bias, labels)
         changes[start : start + _MASK_ROWS] = count
     return changes

@@ -252,6 +252,28 @@ def concatenate_rows(parts):
     return _JOIN[kinds.pop()](parts)
 
 
+def without_gradients(X):
+    """Return rows with tensors detached that require a gradient, those in dicts as well.
+
+    Parameters
+    ----------
+    X : object
+        Rows; see `num_rows`.
+
+    Returns
+    -------
+    object
+        X itself where nothing in it requires a gradient.
+    """
+    if isinstance(X, torch.Tensor):
+        return X.detach() if X.requires_grad else X
+    if not isinstance(X, Mapping):
+        return X
+    values = {key: without_gradients(value) for key, value in X.items()}
+    same = all(values[key] is X[key] for key in values)
+    return X if same else _like_dict(X, values)
+
+
 def _as_positions(positions, X):
     """Return positions as int64, a mask turned into positions; slices stay."""
     if isinstance(positions, slice):

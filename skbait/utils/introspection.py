@@ -7,6 +7,8 @@ from copy import deepcopy
 
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils import InputTags, get_tags
 
 __all__ = ["input_tags_of", "takes_nan"]
@@ -40,6 +42,44 @@ def input_tags_of(estimator) -> InputTags:
         return deepcopy(get_tags(estimator).input_tags)
     except AttributeError:
         return InputTags()
+
+
+def moves_threshold(estimator) -> bool:
+    """Tell whether an estimator decides by a threshold of its own, not by its probabilities.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not. A wrapper is judged by what it holds, a pipeline by its last
+        step.
+
+    Returns
+    -------
+    bool
+        True for scikit-learn's threshold classifiers, and around them.
+
+    See Also
+    --------
+    takes_nan : Another question to an estimator and what it wraps.
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import FixedThresholdClassifier
+    >>> from skbait.utils.introspection import moves_threshold
+    >>> inner = FixedThresholdClassifier(LogisticRegression(), threshold=0.9)
+    >>> moves_threshold(FrozenEstimator(inner)), moves_threshold(LogisticRegression())
+    (True, False)
+    """
+    while estimator is not None:
+        if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+            return True
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        else:
+            estimator = getattr(estimator, "estimator", None)
+    return False
 
 
 def takes_nan(estimator) -> bool:

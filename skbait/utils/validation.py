@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from skbait._backend import rows_per_chunk
 from skbait._sklearn import InvalidParameterError
-from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.data import kind_of, num_rows, row_shape, take_rows, without_gradients
 
 __all__ = [
     "check_finite",
@@ -34,7 +34,8 @@ def check_rows(X, *, name="X", owner="This estimator"):
     """Return X if it holds rows with something in them, or say what is wrong.
 
     The values are not looked at (see `check_finite`), but for those of lists and of arrays of
-    objects, which become arrays of numbers where they hold numbers.
+    objects, which become arrays of numbers where they hold numbers. Tensors that require a
+    gradient come detached: to train on them would write to it.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
     Returns
     -------
     object
-        X itself, or an array made of a list or of objects.
+        X itself, or an array made of a list or of objects, or tensors without their gradients.
 
     See Also
     --------
@@ -87,10 +88,10 @@ def check_rows(X, *, name="X", owner="This estimator"):
         )
     if kind in ("array", "tensor", "sparse"):
         _check_dtype(X, kind, shape, name)
-    return X
+    return without_gradients(X)
 
 
-def check_finite(X, *, name="X", owner="This estimator") -> None:
+def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
     """Raise if a number in X is NaN or infinite; read X in chunks, once.
 
     Parameters
@@ -102,6 +103,13 @@ def check_finite(X, *, name="X", owner="This estimator") -> None:
         What to call X in an error.
     owner : str, default="This estimator"
         Who asks, for an error.
+    positions : ndarray of int of shape (n_rows,) or None, default=None
+        What an error calls the rows, where they were taken out of others; None: by their number.
+
+    Raises
+    ------
+    ValueError
+        With the first row in which a number is not finite.
 
     See Also
     --------
@@ -126,7 +134,7 @@ def check_finite(X, *, name="X", owner="This estimator") -> None:
     kind = kind_of(X)
     if kind == "dict":
         for key, value in X.items():
-            check_finite(value, name=f"{name}[{key!r}]", owner=owner)
+            check_finite(value, name=f"{name}[{key!r}]", owner=owner, positions=positions)
         return
     if kind in ("dataset", "list"):
         return
@@ -140,8 +148,15 @@ def check_finite(X, *, name="X", owner="This estimator") -> None:
     for start in range(0, n_rows, size):
         chunk = take_rows(X, slice(start, start + size)) if size < n_rows else X
         for values in _floats(chunk, kind):
-            if not _all_finite(values):
-                _raise_not_finite(values, chunk if kind == "sparse" else None, start, name, owner)
+            if _all_finite(values):
+                continue
+            row, what = _first_not_finite(values, chunk if kind == "sparse" else None)
+            row = start + row if positions is None else positions[start + row]
+            raise ValueError(
+                f"Input {name} contains {what}, first in row {row}. {owner} needs finite numbers: "
+                "leave such rows out, or fill in what is missing (a Pipeline with an imputer as "
+                "its first step takes NaN)."
+            )
 
 
 def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
@@ -341,16 +356,11 @@ def _all_finite(values) -> bool:
         return bool(np.isfinite(np.sum(values)) or np.isfinite(values).all())
 
 
-def _raise_not_finite(values, matrix, start, name, owner):
-    """Say what is not finite, and in which row."""
+def _first_not_finite(values, matrix):
+    """Return the first row that holds a number that is not finite, and a word for that."""
     values = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
     where = np.argwhere(~np.isfinite(values))[0]
-    what = "NaN" if np.isnan(values[tuple(where)]) else "infinity"
     row = int(where[0])
     if matrix is not None:  # where[0] counts stored values
         row = int(np.searchsorted(matrix.indptr, row, side="right")) - 1
-    raise ValueError(
-        f"Input {name} contains {what}, first in row {start + row}. {owner} needs finite numbers: "
-        "leave such rows out, or fill in what is missing (a Pipeline with an imputer as its first "
-        "step takes NaN)."
-    )
+    return row, "NaN" if np.isnan(values[tuple(where)]) else "infinity"
