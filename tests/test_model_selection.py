@@ -6,15 +6,18 @@ from __future__ import annotations
 import builtins
 import json
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits, load_iris
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
 
 from skbait import ActiveLearner
+from skbait.laplace import LaplaceClassifier
 from skbait.model_selection import (
     area_under_curve,
     compare_strategies,
@@ -149,6 +152,16 @@ def test_jobs_make_no_difference(digits):
     serial = small(*digits, strategies=["random", BaitQuery(variant="binary")])
     parallel = small(*digits, strategies=["random", BaitQuery(variant="binary")], n_jobs=2)
     assert_same(serial, parallel)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_models_that_share_a_run_in_threads_do_not_wait_for_it(digits, n_jobs):
+    model = LaplaceClassifier(LogisticRegression(max_iter=1000))
+    bagging = BaggingClassifier(model, n_estimators=2, n_jobs=2)
+    params = {"strategies": ["margin"], "estimator": bagging, "initial": 20}
+    with joblib.parallel_config(backend="threading"):
+        threads = small(*digits, n_jobs=n_jobs, **params)
+    assert_same(threads, small(*digits, **params))
 
 
 def test_a_strategy_need_not_be_ours(digits):

@@ -86,7 +86,9 @@ def compare_strategies(
         The seeds, or their number: 5 stands for 0 to 4. A seed decides the split, the first
         labels, and every clone of the estimator and the strategy.
     n_jobs : int or None, default=None
-        Runs at the same time, as in joblib. The scores do not depend on it.
+        Runs at the same time, as in joblib. The scores do not depend on it. Threads take turns
+        where models are fitted and asked, as global random states are seeded for the time;
+        processes, joblib's default, do not.
     on_error : {"raise", "record"}, default="raise"
         What happens where a run raises an error. "raise": it is raised, with the strategy, the
         data set and the seed in its message. "record": the run has a single row in the results,
