@@ -29,7 +29,6 @@ from skbait.model_selection import (
     win_matrix,
     win_rates,
 )
-from skbait.model_selection.records import fingerprint
 from skbait.model_selection.tables import as_columns, as_table
 from skbait.strategies import BaitQuery, BossQuery, MarginQuery, RandomQuery
 
@@ -333,15 +332,43 @@ def test_a_file_of_something_else_is_refused(digits, tmp_path):
         read_results(tmp_path / "nowhere")
 
 
-def test_fingerprints_tell_parameters_apart_and_nothing_else():
-    one = ActiveLearner(LogisticRegression(), BaitQuery(), scoring=recall_score)
-    other = ActiveLearner(LogisticRegression(), BaitQuery(), scoring=recall_score)
-    assert fingerprint(learner=one) == fingerprint(learner=other)
-    changed = ActiveLearner(LogisticRegression(), BaitQuery(top_c=3), scoring=recall_score)
-    assert fingerprint(learner=one) != fingerprint(learner=changed)
-    X = np.arange(6.0).reshape(2, 3)
-    assert fingerprint(X=X) == fingerprint(X=X.copy()) != fingerprint(X=X + 1)
-    assert fingerprint(X={"a": X}) != fingerprint(X={"b": X})
+class Constant:
+    """A scorer as a bound method."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def score(self, estimator, X, y):
+        return self.value
+
+
+def constant(value):
+    return lambda estimator, X, y: value
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (lambda e, X, y: e.score(X, y), lambda e, X, y: -1.0),
+        (constant(0.5), constant(-1.0)),
+        (Constant(0.5).score, Constant(-1.0).score),
+    ],
+)
+def test_a_run_with_another_function_as_scorer_is_not_taken_for_it(digits, tmp_path, one, other):
+    params = {"strategies": ["random"], "seeds": 1, "results_path": tmp_path / "results.jsonl"}
+    first = small(*digits, scoring=one, **params)
+    assert (small(*digits, scoring=other, **params)["score"] == -1).all()
+    assert_same(small(*digits, scoring=one, **params), first, but=())
+
+
+def test_a_run_of_equal_settings_is_recognised(digits, tmp_path):
+    X, y = digits
+    path = tmp_path / "results.jsonl"
+    params = {"strategies": ["random"], "seeds": 1, "results_path": path}
+    first = small(X, y, **params)
+    for same in ({"budget": np.int64(30)}, {"test_size": np.float64(0.25)}, {"X": X.copy("F")}):
+        assert_same(small(**{"X": X, "y": y} | params | same), first, but=())
+    assert len(read_results(path)) == 3
 
 
 # Statistics, on a table whose numbers can be checked by hand

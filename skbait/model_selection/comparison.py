@@ -14,7 +14,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from skbait.learner import ActiveLearner
-from skbait.model_selection.records import ResultsFile, fingerprint, table_of
+from skbait.model_selection.fingerprints import fingerprint
+from skbait.model_selection.records import ResultsFile, table_of
 from skbait.model_selection.runs import DataSet, Run, Sizes, is_oracle
 from skbait.strategies import make_query
 
@@ -97,7 +98,9 @@ def compare_strategies(
         A file of JSON lines to which each run is added when it has ended. Runs that are in it
         are not made again, unless they failed. A run is recognised by the estimator and the
         strategy (class and parameters), the data and all other arguments, *not* by the source
-        code: name a new file when that has changed.
+        code: name a new file when that has changed. Functions and classes count by their names in
+        their modules; those without one (lambdas, closures) by their code and by what they
+        enclose, but not by the global variables that they read.
     progress : bool, default=True
         Whether to show a bar, on the standard error stream.
 

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import joblib
 import numpy as np
 
 from skbait.model_selection.tables import RUN, as_table
@@ -195,44 +192,6 @@ def table_of(records):
         for name in (*scores, *_AFTER):
             table[name] += record.columns.get(name, [np.nan] * n_rounds)
     return as_table(table)
-
-
-def fingerprint(**parts):
-    """Return a short text that differs where one of the parts does.
-
-    Estimators count by their class and parameters, functions and classes by their names, arrays
-    by their values.
-
-    Parameters
-    ----------
-    **parts : dict
-        What to tell apart.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits, the same in every process.
-    """
-    text = json.dumps(_described(parts), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _described(value):
-    """Return a value as plain JSON."""
-    if isinstance(value, (type(None), bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _described(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_described(each) for each in value]
-    if isinstance(value, type) or (hasattr(value, "__qualname__") and callable(value)):
-        return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(value, "get_params"):
-        params = _described(value.get_params(deep=False))
-        return {"class": _described(type(value)), "params": params}
-    if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu().numpy()
-    return joblib.hash(value, coerce_mmap=True)
 
 
 def _name(record):
