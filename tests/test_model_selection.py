@@ -48,6 +48,16 @@ class FailingQuery(RandomQuery):
         raise FloatingPointError("the pool is too deep")
 
 
+class Constant:
+    """A scorer as a bound method."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def score(self, estimator, X, y):
+        return self.value
+
+
 def small(X, y=None, strategies=("random", "margin"), **params):
     defaults = {"budget": 30, "batch_size": 10, "seeds": 2, "progress": False}
     estimator = params.pop("estimator", LogisticRegression(max_iter=1000))
@@ -210,6 +220,30 @@ def test_a_failure_can_be_recorded(digits):
 
 
 @pytest.mark.parametrize(
+    "scoring, column",
+    [
+        (None, "score"),
+        ({"a": "accuracy", "b": "f1_macro"}, "score_b"),
+        (["f1_macro"], "score_f1_macro"),
+    ],
+)
+def test_a_comparison_that_fails_altogether_has_scores_to_be_missed(
+    digits, tmp_path, scoring, column
+):
+    path = tmp_path / "results.jsonl"
+    with pytest.warns(FitFailedWarning, match="1 of 1 runs failed"):
+        results = small(
+            *digits, strategies=[FailingQuery()], seeds=1, scoring=scoring, on_error="record",
+            results_path=path,
+        )  # fmt: skip
+    assert results[column].isna().all()
+    assert list(results.columns)[4] == "n_labels"
+    with pytest.raises(ValueError, match=f"has no {column} on .*the pool is too deep"):
+        summarize_strategies(results, score=column)
+    assert len(read_results(path)) == 1
+
+
+@pytest.mark.parametrize(
     "changes, message",
     [
         ({"strategies": []}, "strategies"),
@@ -322,24 +356,31 @@ def test_failed_runs_are_made_again(digits, tmp_path):
     assert (read_results(path)["error"] == "").all()
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_scores_that_are_no_numbers_are_stored(digits, tmp_path, value):
+    params = {"strategies": ["random"], "seeds": 1, "scoring": Constant(value).score}
+    stored = small(*digits, results_path=tmp_path / "results.jsonl", **params)
+    np.testing.assert_array_equal(stored["score"], [value] * 3)
+    text = (tmp_path / "results.jsonl").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert_same(read_results(tmp_path / "results.jsonl"), stored, but=())
+    assert_same(small(*digits, results_path=tmp_path / "results.jsonl", **params), stored, but=())
+
+
 def test_a_file_of_something_else_is_refused(digits, tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text("strategy,seed\n")
     with pytest.raises(ValueError, match=r"line 1 is not a result.*Name another file"):
         small(*digits, results_path=path)
     assert path.read_text() == "strategy,seed\n"
+    for columns in ('{"score": ["high"]}', '{"score": 1}', "[1]"):
+        path.write_text(
+            f'{{"setting": "", "dataset": "", "strategy": "", "seed": 0, "columns": {columns}}}\n'
+        )
+        with pytest.raises(ValueError, match="line 1 is not a result"):
+            read_results(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_results(tmp_path / "nowhere")
-
-
-class Constant:
-    """A scorer as a bound method."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def score(self, estimator, X, y):
-        return self.value
 
 
 def constant(value):

@@ -183,7 +183,14 @@ def compare_strategies(
         for name, learner in learners.items():
             setting = "" if file.path is None else fingerprint(learner=learner, **about)
             runs += [Run(setting, dataset, name, seed, learner, sizes, scorer) for seed in seeds]
-    return table_of(_play(runs, file, n_jobs, on_error, progress))
+    return table_of(_play(runs, file, n_jobs, on_error, progress), _score_columns(scoring))
+
+
+def _score_columns(scoring):
+    """Return the columns of the scores, as far as they are known before any is made."""
+    if scoring is None or isinstance(scoring, str) or callable(scoring):
+        return ["score"]
+    return [f"score_{name}" for name in scoring]
 
 
 def _named_strategies(strategies):

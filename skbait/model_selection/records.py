@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,11 +50,8 @@ class Record:
         return self.setting, self.dataset, self.strategy, self.seed
 
     def as_line(self):
-        """Return the record as a line of strict JSON, NaN as null."""
-        columns = {
-            name: [None if value != value else value for value in values]
-            for name, values in self.columns.items()
-        }
+        """Return the record as a line of strict JSON; NaN is null there, infinities are texts."""
+        columns = {n: [_as_json(value) for value in values] for n, values in self.columns.items()}
         return json.dumps(asdict(self) | {"columns": columns}, allow_nan=False) + "\n"
 
 
@@ -81,12 +79,12 @@ class ResultsFile:
         for number, line in enumerate(lines, start=1):
             try:
                 record = Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                columns = {n: list(map(_from_json, v)) for n, v in record.columns.items()}
+            except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"results_path={str(self.path)!r}: line {number} is not a result of "
                     f"compare_strategies ({error}). Name another file, or remove the line."
                 ) from error
-            columns = {n: np.array(v, dtype=float).tolist() for n, v in record.columns.items()}
             found[record.key] = Record(*record.key, columns, record.error)
         return found
 
@@ -100,6 +98,18 @@ class ResultsFile:
             file.write(record.as_line().encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _as_json(number):
+    """Return a number as strict JSON has it, which knows finite ones only."""
+    if math.isfinite(number):
+        return number
+    return None if math.isnan(number) else str(number)
+
+
+def _from_json(value):
+    """Return what `_as_json` was given, as a float."""
+    return math.nan if value is None else float(value)
 
 
 def _cut_unfinished_line(file):
@@ -166,13 +176,15 @@ def read_results(path):
     return table_of(records)
 
 
-def table_of(records):
+def table_of(records, scores=("score",)):
     """Return records as a table, a row a round; a failed run has one row, without scores.
 
     Parameters
     ----------
     records : list of Record
         The runs.
+    scores : sequence of str, default=("score",)
+        Columns of the scores where no run has any.
 
     Returns
     -------
@@ -180,7 +192,7 @@ def table_of(records):
         The table.
     """
     names = dict.fromkeys(name for record in records for name in record.columns)
-    scores = [name for name in names if name not in _BEFORE + _AFTER]
+    scores = [name for name in names if name not in _BEFORE + _AFTER] or scores
     table = {name: [] for name in (*RUN, "round", *_BEFORE, *scores, *_AFTER, "error")}
     for record in records:
         n_rounds = 1 if record.error else len(record.columns["n_labels"])
