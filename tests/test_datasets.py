@@ -207,12 +207,21 @@ def test_a_download_with_another_checksum_is_not_kept(tmp_path, monkeypatch):
         ({"X_train": np.zeros((10, 32, 32, 3), np.float32)}, "float32"),
         ({"y_train": np.zeros(9, np.int64)}, "10 integers"),
         ({"y_train": np.array([None] * 10)}, "not CIFAR-10"),
+        ({"y_train": np.full(10, 99)}, "y_train must be from 0 to 9, got 99 to 99"),
+        ({"y_test": np.array([-1, 0])}, "y_test must be from 0 to 9, got -1 to 0"),
+        ({"X_test": np.zeros((2, 32, 32, 1), np.uint8)}, r"X_test must be \(n, 32, 32, 3\)"),
+        ({"X_test": np.uint8(0), "y_test": np.int64(0)}, r"X_test must be .* got \(\) uint8"),
+        ({"y_test": np.zeros((2, 1), np.int64)}, r"y_test must be 2 integers, got \(2, 1\)"),
+        ({"target_names": np.array("airplane")}, r"target_names must be 10 texts, got \(\)"),
+        ({"target_names": np.arange(10)}, "target_names must be 10 texts, got .* int64"),
+        ({"target_names": np.array(CLASSES[:3])}, r"target_names must be 10 texts, got \(3,\)"),
     ],
 )
 def test_arrays_of_another_form_are_named(images, tmp_path, changes, message):
     save_arrays(tmp_path, *images, **changes)
-    with pytest.raises(OSError, match=message):
-        fetch_cifar10(tmp_path)
+    with pytest.raises(OSError, match=message) as caught:
+        fetch_cifar10(tmp_path, subset="all")
+    assert str(tmp_path / "cifar10.npz") in str(caught.value)
 
 
 def test_a_broken_file_is_named(tmp_path):
@@ -334,6 +343,28 @@ def test_a_single_array_in_place_of_an_archive_is_named(tmp_path):
         ) as caught:
             fetch(tmp_path)
         assert str(tmp_path / name) in str(caught.value)
+
+
+def test_any_damaged_byte_of_the_directory_is_named(features, tmp_path):
+    path = save_features(tmp_path, *features)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+
+    def outcome():
+        try:
+            return fetch_cifar10_features(tmp_path).data.tolist()
+        except OSError as error:
+            return str(error)
+
+    expected = outcome()
+    for position in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        found = outcome()
+        # a few bytes are not read: the date, say
+        assert found == expected or f"{path} is not features of CIFAR-10" in found
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+from skbait.model_selection import compare_strategies
 from skbait.representation import represent
 
 X, Y = load_digits(return_X_y=True)
@@ -125,6 +129,36 @@ def test_the_seed_decides_weights_and_choices_and_the_global_states_stay():
     first.query(POOL, 5)
     first.score(X, Y)
     first.teach(POOL[:3], Y[100:103])
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_learners_in_threads_keep_to_their_seeds_and_leave_the_global_states():
+    rows, labels, n_threads = X[:100], Y[:100], 4
+    barrier = threading.Barrier(n_threads)
+
+    def play(_):
+        barrier.wait(timeout=60)
+        return learner(strategy=MarginQuery(), budget=40).fit(rows, labels)
+
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    alone = learner(strategy=MarginQuery(), budget=40).fit(rows, labels)
+    with ThreadPoolExecutor(n_threads) as pool:
+        played = list(pool.map(play, range(n_threads)))
+    for each in played:
+        np.testing.assert_array_equal(each.labeled_positions_, alone.labeled_positions_)
+        np.testing.assert_array_equal(each.predict_proba(rows), alone.predict_proba(rows))
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_a_comparison_in_threads_has_the_scores_of_one_without():
+    params = {"budget": 40, "initial": 20, "seeds": 2, "progress": False}
+    serial = compare_strategies(net(), ["random", "margin"], X, Y, **params)
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    with joblib.parallel_config(backend="threading"):
+        threads = compare_strategies(net(), ["random", "margin"], X, Y, n_jobs=4, **params)
+    np.testing.assert_array_equal(threads["score"], serial["score"])
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert torch.equal(torch.get_rng_state(), torch_state)
 

@@ -6,15 +6,18 @@ from __future__ import annotations
 import builtins
 import json
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits, load_iris
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
 
 from skbait import ActiveLearner
+from skbait.laplace import LaplaceClassifier
 from skbait.model_selection import (
     area_under_curve,
     compare_strategies,
@@ -26,7 +29,6 @@ from skbait.model_selection import (
     win_matrix,
     win_rates,
 )
-from skbait.model_selection.records import fingerprint
 from skbait.model_selection.tables import as_columns, as_table
 from skbait.strategies import BaitQuery, BossQuery, MarginQuery, RandomQuery
 
@@ -44,6 +46,16 @@ class FailingQuery(RandomQuery):
 
     def _select(self, view, n):
         raise FloatingPointError("the pool is too deep")
+
+
+class Constant:
+    """A scorer as a bound method."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def score(self, estimator, X, y):
+        return self.value
 
 
 def small(X, y=None, strategies=("random", "margin"), **params):
@@ -151,6 +163,16 @@ def test_jobs_make_no_difference(digits):
     assert_same(serial, parallel)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_models_that_share_a_run_in_threads_do_not_wait_for_it(digits, n_jobs):
+    model = LaplaceClassifier(LogisticRegression(max_iter=1000))
+    bagging = BaggingClassifier(model, n_estimators=2, n_jobs=2)
+    params = {"strategies": ["margin"], "estimator": bagging, "initial": 20}
+    with joblib.parallel_config(backend="threading"):
+        threads = small(*digits, n_jobs=n_jobs, **params)
+    assert_same(threads, small(*digits, **params))
+
+
 def test_a_strategy_need_not_be_ours(digits):
     class First(BaseEstimator):
         def fit(self, X, y):
@@ -195,6 +217,30 @@ def test_a_failure_can_be_recorded(digits):
     ):
         summarize_strategies(results)
     assert len(summarize_strategies(results[results["error"] == ""])) == 1
+
+
+@pytest.mark.parametrize(
+    "scoring, column",
+    [
+        (None, "score"),
+        ({"a": "accuracy", "b": "f1_macro"}, "score_b"),
+        (["f1_macro"], "score_f1_macro"),
+    ],
+)
+def test_a_comparison_that_fails_altogether_has_scores_to_be_missed(
+    digits, tmp_path, scoring, column
+):
+    path = tmp_path / "results.jsonl"
+    with pytest.warns(FitFailedWarning, match="1 of 1 runs failed"):
+        results = small(
+            *digits, strategies=[FailingQuery()], seeds=1, scoring=scoring, on_error="record",
+            results_path=path,
+        )  # fmt: skip
+    assert results[column].isna().all()
+    assert list(results.columns)[4] == "n_labels"
+    with pytest.raises(ValueError, match=f"has no {column} on .*the pool is too deep"):
+        summarize_strategies(results, score=column)
+    assert len(read_results(path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -310,25 +356,60 @@ def test_failed_runs_are_made_again(digits, tmp_path):
     assert (read_results(path)["error"] == "").all()
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_scores_that_are_no_numbers_are_stored(digits, tmp_path, value):
+    params = {"strategies": ["random"], "seeds": 1, "scoring": Constant(value).score}
+    stored = small(*digits, results_path=tmp_path / "results.jsonl", **params)
+    np.testing.assert_array_equal(stored["score"], [value] * 3)
+    text = (tmp_path / "results.jsonl").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert_same(read_results(tmp_path / "results.jsonl"), stored, but=())
+    assert_same(small(*digits, results_path=tmp_path / "results.jsonl", **params), stored, but=())
+
+
 def test_a_file_of_something_else_is_refused(digits, tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text("strategy,seed\n")
     with pytest.raises(ValueError, match=r"line 1 is not a result.*Name another file"):
         small(*digits, results_path=path)
     assert path.read_text() == "strategy,seed\n"
+    for columns in ('{"score": ["high"]}', '{"score": 1}', "[1]"):
+        path.write_text(
+            f'{{"setting": "", "dataset": "", "strategy": "", "seed": 0, "columns": {columns}}}\n'
+        )
+        with pytest.raises(ValueError, match="line 1 is not a result"):
+            read_results(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_results(tmp_path / "nowhere")
 
 
-def test_fingerprints_tell_parameters_apart_and_nothing_else():
-    one = ActiveLearner(LogisticRegression(), BaitQuery(), scoring=recall_score)
-    other = ActiveLearner(LogisticRegression(), BaitQuery(), scoring=recall_score)
-    assert fingerprint(learner=one) == fingerprint(learner=other)
-    changed = ActiveLearner(LogisticRegression(), BaitQuery(top_c=3), scoring=recall_score)
-    assert fingerprint(learner=one) != fingerprint(learner=changed)
-    X = np.arange(6.0).reshape(2, 3)
-    assert fingerprint(X=X) == fingerprint(X=X.copy()) != fingerprint(X=X + 1)
-    assert fingerprint(X={"a": X}) != fingerprint(X={"b": X})
+def constant(value):
+    return lambda estimator, X, y: value
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (lambda e, X, y: e.score(X, y), lambda e, X, y: -1.0),
+        (constant(0.5), constant(-1.0)),
+        (Constant(0.5).score, Constant(-1.0).score),
+    ],
+)
+def test_a_run_with_another_function_as_scorer_is_not_taken_for_it(digits, tmp_path, one, other):
+    params = {"strategies": ["random"], "seeds": 1, "results_path": tmp_path / "results.jsonl"}
+    first = small(*digits, scoring=one, **params)
+    assert (small(*digits, scoring=other, **params)["score"] == -1).all()
+    assert_same(small(*digits, scoring=one, **params), first, but=())
+
+
+def test_a_run_of_equal_settings_is_recognised(digits, tmp_path):
+    X, y = digits
+    path = tmp_path / "results.jsonl"
+    params = {"strategies": ["random"], "seeds": 1, "results_path": path}
+    first = small(X, y, **params)
+    for same in ({"budget": np.int64(30)}, {"test_size": np.float64(0.25)}, {"X": X.copy("F")}):
+        assert_same(small(**{"X": X, "y": y} | params | same), first, but=())
+    assert len(read_results(path)) == 3
 
 
 # Statistics, on a table whose numbers can be checked by hand

@@ -22,11 +22,12 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.parallel import Parallel
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from skbait.learner import ActiveLearner
-from skbait.strategies import BaitQuery, BaseQuery, MarginQuery, RandomQuery, View
+from skbait.strategies import BaitQuery, BaseQuery, MarginQuery, RandomQuery, View, _members
 from skbait.strategies.refine import RefinePool, RefineQuery
 from skbait.utils.estimator_checks import parametrize_with_query_checks
 from skbait.utils.validation import seed_from
@@ -489,21 +490,32 @@ def test_jobs_do_not_change_the_choice(backend, digits, model):
     assert query.n_proposed_ == records[1]
 
 
-def test_more_jobs_than_batches(digits, model):
+@pytest.fixture
+def share(monkeypatch):
+    """Share the choices out as for a number of processes, but make all of them in this one."""
+
+    def share(n_jobs):
+        monkeypatch.setattr(_members, "effective_n_jobs", lambda _: n_jobs)
+        monkeypatch.setattr(_members, "Parallel", lambda n_jobs: Parallel(n_jobs=1))
+
+    return share
+
+
+def test_more_jobs_than_batches(digits, model, share):
     X, y, pool = digits
     query = small(estimator=model, n_batches=1, n_rounds=2).fit(X, y)
     expected = query.query(pool, 6)
-    with joblib.parallel_config(backend="threading", n_jobs=8):
-        np.testing.assert_array_equal(query.query(pool, 6), expected)
+    share(8)
+    np.testing.assert_array_equal(query.query(pool, 6), expected)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_what_is_computed_once_is_computed_once(n_jobs, digits, model):
+def test_what_is_computed_once_is_computed_once(n_jobs, digits, model, share):
     X, y, pool = digits
-    query = small(estimator=model, strategies=[("a", AsksOnce())], n_jobs=n_jobs).fit(X, y)
+    query = small(estimator=model, strategies=[("a", AsksOnce())]).fit(X, y)
     AsksOnce.n_computed = 0
-    with joblib.parallel_config(backend="threading"):
-        query.query(pool, 6)
+    share(n_jobs)
+    query.query(pool, 6)
     assert AsksOnce.n_computed == 1
 
 

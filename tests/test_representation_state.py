@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import os
 import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -254,6 +260,73 @@ def test_seeded_states_end_where_they_were():
         before[1]["state"]["key"], np.random.get_state(legacy=False)["state"]["key"]
     )
     assert before[2] == random.getstate()
+
+
+def draw(seed):
+    """Return numbers of all three generators, seeded; others would have time to draw between."""
+    with keep_random_states(seed=seed):
+        first = torch.rand(1).item(), np.random.rand(), random.random()
+        time.sleep(0.01)
+        return first, (torch.rand(1).item(), np.random.rand(), random.random())
+
+
+def in_threads(call, arguments):
+    """Return what a function gives for each argument, called in threads that start together."""
+    barrier = threading.Barrier(len(arguments))
+
+    def started(argument):
+        barrier.wait(timeout=60)
+        return call(argument)
+
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        return list(pool.map(started, arguments, timeout=60))
+
+
+def test_threads_take_turns_with_the_states():
+    seeds = [0, 1, 2, 3]
+    expected = [draw(seed) for seed in seeds]
+    before = torch.get_rng_state(), np.random.get_state(legacy=False), random.getstate()
+    assert in_threads(draw, seeds) == expected
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(
+        before[1]["state"]["key"], np.random.get_state(legacy=False)["state"]["key"]
+    )
+    assert before[2] == random.getstate()
+
+
+@pytest.mark.parametrize("config", [{"backend": "threading"}, {"prefer": "threads"}])
+def test_nobody_waits_for_threads_of_joblib_that_wait_for_their_turn(config):
+    def outer(seed):
+        with joblib.parallel_config(**config), keep_random_states(seed=seed):
+            return joblib.Parallel(n_jobs=2)(joblib.delayed(draw)(each) for each in (4, 5))
+
+    expected = [draw(seed) for seed in (4, 5)]
+    assert in_threads(outer, [0, 1]) == [expected, expected]
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent():
+    ready, done = threading.Event(), threading.Event()
+
+    def hold():
+        with keep_random_states():
+            ready.set()
+            done.wait(timeout=60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    ready.wait(timeout=60)
+    child = multiprocessing.get_context("fork").Process(target=draw, args=(0,))
+    child.start()
+    child.join(timeout=30)
+    done.set()
+    holder.join()
+    alive = child.is_alive()
+    child.kill()
+    child.join()
+    assert not alive
+    assert child.exitcode == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -16,13 +16,12 @@ import codecs
 import hashlib
 import pickle
 import tarfile
-import zlib
-from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.datasets import fetch_file
 from sklearn.utils import Bunch
 
+from skbait.datasets._arrays import CLASSES, arrays_in, as_labels
 from skbait.datasets._home import find_data_home
 
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -124,22 +123,16 @@ def _download(home, *, allowed):
 def _read_arrays(path, subset):
     """Read images, labels and class names from a ``.npz`` file of the documented form."""
     parts = ("train", "test") if subset == "all" else (subset,)
-    try:
-        # opened here: np.load leaves a path's file open where the archive in it is broken
-        with open(path, "rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError(f"it holds one array, of shape {arrays.shape}, not an archive")
-            with arrays:
-                images = [arrays[f"X_{part}"] for part in parts]
-                labels = [arrays[f"y_{part}"] for part in parts]
-                names = [str(name) for name in arrays["target_names"]]
-    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise OSError(
-            f"{path} is not CIFAR-10 as arrays X_train, y_train, X_test, y_test, target_names: "
-            f"{error}"
-        ) from error
-    return _checked(np.concatenate(images), np.concatenate(labels), names, path)
+    form = "CIFAR-10 as arrays X_train, y_train, X_test, y_test, target_names"
+    with arrays_in(path, form=form) as arrays:
+        read = [_checked(arrays[f"X_{part}"], arrays[f"y_{part}"], part) for part in parts]
+        images, labels = (np.concatenate(each) for each in zip(*read, strict=True))
+        names = arrays["target_names"]
+        if names.shape != (len(CLASSES),) or names.dtype.kind != "U":
+            raise ValueError(
+                f"target_names must be {len(CLASSES)} texts, got {names.shape} {names.dtype}"
+            )
+    return images, labels, names.tolist()
 
 
 def _read_archive(path, subset):
@@ -161,8 +154,8 @@ def _read_archive(path, subset):
             names = _ArrayUnpickler.read(archive.extractfile(_NAMES))[b"label_names"]
     rows = np.concatenate([batch[b"data"] for batch in batches])  # (n, 3072), channel by channel
     images = np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    labels = np.concatenate([batch[b"labels"] for batch in batches])
-    return _checked(images, labels, [name.decode() for name in names], path)
+    labels = np.concatenate([batch[b"labels"] for batch in batches]).astype(np.int64, copy=False)
+    return images, labels, [name.decode() for name in names]  # as published: nothing to check
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -196,15 +189,10 @@ def _reconstruct(kind, shape, dtype):
     return np.ndarray.__new__(kind, shape, dtype)
 
 
-def _checked(images, labels, names, path):
-    """Return the three as promised, or say that the file does not hold them."""
-    labels = np.asarray(labels)
+def _checked(images, labels, part):
+    """Return the images (n, 32, 32, 3) uint8 and labels (n,) int64 of a part, or what is wrong."""
     if images.ndim != 4 or images.shape[1:] != (32, 32, 3) or images.dtype != np.uint8:
-        raise OSError(
-            f"{path}: images must be (n, 32, 32, 3) uint8, got {images.shape} {images.dtype}"
+        raise ValueError(
+            f"X_{part} must be (n, 32, 32, 3) uint8, got {images.shape} {images.dtype}"
         )
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-        raise OSError(
-            f"{path}: labels must be {len(images)} integers, got {labels.shape} {labels.dtype}"
-        )
-    return images, labels.astype(np.int64, copy=False), names
+    return images, as_labels(labels, len(images), f"y_{part}")

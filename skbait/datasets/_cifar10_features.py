@@ -8,17 +8,13 @@ likes. Nobody offers such a file, so it is not downloaded: `RECIPE` makes it.
 
 from __future__ import annotations
 
-import zlib
-from zipfile import BadZipFile
-
 import numpy as np
 from sklearn.utils import Bunch
 
+from skbait.datasets._arrays import CLASSES, arrays_in, as_labels
 from skbait.datasets._home import find_data_home
 
 FEATURES = "cifar10_features.npz"
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer")
-CLASSES += ("dog", "frog", "horse", "ship", "truck")
 
 # What makes the file, the same as in the docstring below.
 RECIPE = """\
@@ -128,21 +124,10 @@ def fetch_cifar10_features(data_home=None, *, subset="train", return_X_y=False):
 
 def _read(path, parts):
     """Read the features and labels of some parts from the file, checked."""
-    try:
-        # opened here: np.load leaves a path's file open where the archive in it is broken
-        with open(path, "rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError(f"it holds one array, of shape {arrays.shape}, not an archive")
-            with arrays:
-                read = [_checked(arrays[f"X_{part}"], arrays[f"y_{part}"], part) for part in parts]
-        # float32: what networks and linear models compute in; float16 would overflow in sums
+    form = "features of CIFAR-10 as arrays X_train, y_train, X_test, y_test"
+    with arrays_in(path, form=form) as arrays:
+        read = [_checked(arrays[f"X_{part}"], arrays[f"y_{part}"], part) for part in parts]
         features, labels = (np.concatenate(each) for each in zip(*read, strict=True))
-    except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise OSError(
-            f"{path} is not features of CIFAR-10 as arrays X_train, y_train, X_test, y_test: "
-            f"{error}"
-        ) from error
     return features, labels
 
 
@@ -150,13 +135,9 @@ def _checked(X, y, part):
     """Return the features (n, D) float32 and labels (n,) int64 of a part, or say what is wrong."""
     if X.ndim != 2 or X.dtype.kind != "f":
         raise ValueError(f"X_{part} must be (n, n_features) floats, got {X.shape} {X.dtype}")
-    if y.shape != (len(X),) or y.dtype.kind not in "iu":
-        raise ValueError(f"y_{part} must be {len(X)} integers, got {y.shape} {y.dtype}")
-    if len(y) and (y.min() < 0 or y.max() >= len(CLASSES)):
-        raise ValueError(
-            f"y_{part} must be from 0 to {len(CLASSES) - 1}, got {y.min()} to {y.max()}"
-        )
+    labels = as_labels(y, len(X), f"y_{part}")
+    # what networks and linear models compute in; float16 would overflow in sums
     X = X.astype(np.float32, copy=False)
     if not np.isfinite(X).all():
         raise ValueError(f"X_{part} has NaN or infinite values; float16 ends at 65504")
-    return X, y.astype(np.int64, copy=False)
+    return X, labels

@@ -14,7 +14,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from skbait.learner import ActiveLearner
-from skbait.model_selection.records import ResultsFile, fingerprint, table_of
+from skbait.model_selection.fingerprints import fingerprint
+from skbait.model_selection.records import ResultsFile, table_of
 from skbait.model_selection.runs import DataSet, Run, Sizes, is_oracle
 from skbait.strategies import make_query
 
@@ -86,7 +87,9 @@ def compare_strategies(
         The seeds, or their number: 5 stands for 0 to 4. A seed decides the split, the first
         labels, and every clone of the estimator and the strategy.
     n_jobs : int or None, default=None
-        Runs at the same time, as in joblib. The scores do not depend on it.
+        Runs at the same time, as in joblib. The scores do not depend on it. Threads take turns
+        where models are fitted and asked, as global random states are seeded for the time;
+        processes, joblib's default, do not.
     on_error : {"raise", "record"}, default="raise"
         What happens where a run raises an error. "raise": it is raised, with the strategy, the
         data set and the seed in its message. "record": the run has a single row in the results,
@@ -95,7 +98,9 @@ def compare_strategies(
         A file of JSON lines to which each run is added when it has ended. Runs that are in it
         are not made again, unless they failed. A run is recognised by the estimator and the
         strategy (class and parameters), the data and all other arguments, *not* by the source
-        code: name a new file when that has changed.
+        code: name a new file when that has changed. Functions and classes count by their names in
+        their modules; those without one (lambdas, closures) by their code and by what they
+        enclose, but not by the global variables that they read.
     progress : bool, default=True
         Whether to show a bar, on the standard error stream.
 
@@ -178,7 +183,14 @@ def compare_strategies(
         for name, learner in learners.items():
             setting = "" if file.path is None else fingerprint(learner=learner, **about)
             runs += [Run(setting, dataset, name, seed, learner, sizes, scorer) for seed in seeds]
-    return table_of(_play(runs, file, n_jobs, on_error, progress))
+    return table_of(_play(runs, file, n_jobs, on_error, progress), _score_columns(scoring))
+
+
+def _score_columns(scoring):
+    """Return the columns of the scores, as far as they are known before any is made."""
+    if scoring is None or isinstance(scoring, str) or callable(scoring):
+        return ["score"]
+    return [f"score_{name}" for name in scoring]
 
 
 def _named_strategies(strategies):

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import joblib
 import numpy as np
 
 from skbait.model_selection.tables import RUN, as_table
@@ -52,11 +50,8 @@ class Record:
         return self.setting, self.dataset, self.strategy, self.seed
 
     def as_line(self):
-        """Return the record as a line of strict JSON, NaN as null."""
-        columns = {
-            name: [None if value != value else value for value in values]
-            for name, values in self.columns.items()
-        }
+        """Return the record as a line of strict JSON; NaN is null there, infinities are texts."""
+        columns = {n: [_as_json(value) for value in values] for n, values in self.columns.items()}
         return json.dumps(asdict(self) | {"columns": columns}, allow_nan=False) + "\n"
 
 
@@ -84,12 +79,12 @@ class ResultsFile:
         for number, line in enumerate(lines, start=1):
             try:
                 record = Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
+                columns = {n: list(map(_from_json, v)) for n, v in record.columns.items()}
+            except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"results_path={str(self.path)!r}: line {number} is not a result of "
                     f"compare_strategies ({error}). Name another file, or remove the line."
                 ) from error
-            columns = {n: np.array(v, dtype=float).tolist() for n, v in record.columns.items()}
             found[record.key] = Record(*record.key, columns, record.error)
         return found
 
@@ -103,6 +98,18 @@ class ResultsFile:
             file.write(record.as_line().encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def _as_json(number):
+    """Return a number as strict JSON has it, which knows finite ones only."""
+    if math.isfinite(number):
+        return number
+    return None if math.isnan(number) else str(number)
+
+
+def _from_json(value):
+    """Return what `_as_json` was given, as a float."""
+    return math.nan if value is None else float(value)
 
 
 def _cut_unfinished_line(file):
@@ -169,13 +176,15 @@ def read_results(path):
     return table_of(records)
 
 
-def table_of(records):
+def table_of(records, scores=("score",)):
     """Return records as a table, a row a round; a failed run has one row, without scores.
 
     Parameters
     ----------
     records : list of Record
         The runs.
+    scores : sequence of str, default=("score",)
+        Columns of the scores where no run has any.
 
     Returns
     -------
@@ -183,7 +192,7 @@ def table_of(records):
         The table.
     """
     names = dict.fromkeys(name for record in records for name in record.columns)
-    scores = [name for name in names if name not in _BEFORE + _AFTER]
+    scores = [name for name in names if name not in _BEFORE + _AFTER] or scores
     table = {name: [] for name in (*RUN, "round", *_BEFORE, *scores, *_AFTER, "error")}
     for record in records:
         n_rounds = 1 if record.error else len(record.columns["n_labels"])
@@ -195,44 +204,6 @@ def table_of(records):
         for name in (*scores, *_AFTER):
             table[name] += record.columns.get(name, [np.nan] * n_rounds)
     return as_table(table)
-
-
-def fingerprint(**parts):
-    """Return a short text that differs where one of the parts does.
-
-    Estimators count by their class and parameters, functions and classes by their names, arrays
-    by their values.
-
-    Parameters
-    ----------
-    **parts : dict
-        What to tell apart.
-
-    Returns
-    -------
-    str
-        Hexadecimal digits, the same in every process.
-    """
-    text = json.dumps(_described(parts), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _described(value):
-    """Return a value as plain JSON."""
-    if isinstance(value, (type(None), bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _described(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_described(each) for each in value]
-    if isinstance(value, type) or (hasattr(value, "__qualname__") and callable(value)):
-        return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(value, "get_params"):
-        params = _described(value.get_params(deep=False))
-        return {"class": _described(type(value)), "params": params}
-    if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu().numpy()
-    return joblib.hash(value, coerce_mmap=True)
 
 
 def _name(record):

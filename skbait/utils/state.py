@@ -4,24 +4,48 @@
 A query must not change what the user's own code does next. Two things change behind one's back
 as soon as a network is asked for predictions: every pass of a torch ``DataLoader`` draws a seed
 from torch's global generator, and skorch puts the modules in evaluation mode and leaves them so.
+
+The states belong to the whole process: while one thread keeps them, others that want to wait.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import joblib
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
 
 from skbait.utils.nets import find_nets, modules_of, uses_cuda
+
+_turn = threading.RLock()  # re-entrant: blocks of one thread lie inside each other
+
+
+def _renew_turn():
+    """Free the lock in a forked process, in which the thread that may hold it does not exist."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_renew_turn)
 
 
 @contextmanager
 def keep_random_states(estimator=None, *, seed: int | None = None) -> Iterator[None]:
     """Restore the global random states of Python, NumPy and torch at the end of the block.
+
+    Threads take turns: one block at a time, with those inside it. joblib's threads would draw from
+    the same states in any order, or wait for a turn that only ends with them; so where they are
+    what `joblib.Parallel` uses (as in joblib's own workers), its tasks inside the block run one
+    after the other. Its processes are not affected. Any other thread that is started inside the
+    block and has a block of its own must not be waited for.
 
     Parameters
     ----------
@@ -33,6 +57,20 @@ def keep_random_states(estimator=None, *, seed: int | None = None) -> Iterator[N
         are.
     """
     cuda = any(uses_cuda(net) for net in find_nets(estimator))
+    with _turn, _no_threads_of_joblib(), _states_kept(cuda, seed):
+        yield
+
+
+def _no_threads_of_joblib():
+    """Return a context in which `joblib.Parallel` starts no threads if it did by default."""
+    backend, _ = get_active_backend()
+    threads = getattr(backend, "uses_threads", False)
+    return joblib.parallel_config(backend="sequential") if threads else nullcontext()
+
+
+@contextmanager
+def _states_kept(cuda, seed) -> Iterator[None]:
+    """Keep the states as `keep_random_states` does, those of CUDA devices if asked to."""
     python_state = random.getstate()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one is meant
     with warnings.catch_warnings():
