@@ -36,7 +36,7 @@ from skbait.utils.labels import (
 from skbait.utils.nets import WrongDtypeError, few_rows, for_skorch, infer, modules_of
 from skbait.utils.state import keep_random_states, read_only_arrays_allowed
 
-__all__ = ["EncodedClassifier", "check_dtype", "fit_clone"]
+__all__ = ["EncodedClassifier", "fit_clone"]
 
 # Wrappers that hand X and y on to `estimator`, whole or in folds.
 _WRAPPERS = (
