@@ -115,6 +115,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skbait"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+# pages without pages below them have nothing to show in a sidebar
+html_sidebars = {name: [] for name in ("start", "study", "benchmarks", "whats_new")}
 html_show_sourcelink = False
 html_copy_source = False
 toc_object_entries_show_parents = "hide"
