@@ -87,13 +87,12 @@ class Extras:
     """
 
     def __init__(self, params, n_rows, like=None):
-        # None is what was not given
-        self.params = {name: value for name, value in params.items() if value is not None}
+        self.params = params
         self.by_row = {
             name
-            for name, value in self.params.items()
+            for name, value in params.items()
             if _entries(value) == n_rows
-            and (like is None or name not in like.params or name in like.by_row)
+            and (like is None or like.params.get(name) is None or name in like.by_row)
         }
 
     def take(self, positions):

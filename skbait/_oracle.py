@@ -82,6 +82,12 @@ def join(old, new):
     joined = np.concatenate([old, new])
     if joined.dtype.kind == "f" and {old.dtype.kind, new.dtype.kind} <= {"i", "u"}:
         # uint64 and int64: NumPy makes floats of them, which would merge large labels
+        largest = max(int(old.max()), int(new.max()))
+        if largest > np.iinfo(np.int64).max:
+            raise ValueError(
+                f"y holds the label {largest}, which int64 cannot hold, beside signed integers: "
+                "give all labels as uint64, or as strings."
+            )
         joined = np.concatenate([old.astype(np.int64), new.astype(np.int64)])
     return joined
 

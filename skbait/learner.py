@@ -440,6 +440,7 @@ class ActiveLearner(
         """Return what scores the models of the rounds."""
         estimator = self._get_estimator()
         if X_val is not None:  # before a training, not after it
+            X_val = check_rows(X_val, name="X_val", owner="ActiveLearner")
             if not takes_nan(estimator):
                 check_finite(X_val, name="X_val", owner="ActiveLearner")
             check_dtype(estimator, X_val, name="X_val")

@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import get_scorer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -642,3 +642,17 @@ def test_labels_are_sorted_whatever_the_order_of_the_outputs(kind, rng):
 def test_a_label_declared_twice():
     with pytest.raises(ValueError, match=r"classes= on the net is 'a', 'b', 'a', with a label"):
         fit_clone(iris_net(classes=["a", "b", "a"]), X[:20], np.array(["a", "b"] * 10))
+
+
+@pytest.mark.parametrize("pos_label", [None, "no", "yes"])
+@pytest.mark.parametrize("names", [["yes", "no"], ["no", "yes"]])
+def test_a_threshold_is_that_of_the_positive_label(names, pos_label):
+    y = np.where(Y > 0, "yes", "no")
+    net = iris_net(module__n_classes=2, classes=names, **QUICK)
+    model = FixedThresholdClassifier(
+        net, threshold=0.9, pos_label=pos_label, response_method="predict_proba"
+    )
+    fitted = fit_clone(model, X, y, random_state=0)
+    column = fitted.classes_.tolist().index(pos_label or "yes")
+    sure = fitted.predict_proba(X)[:, column] >= 0.9
+    np.testing.assert_array_equal(fitted.predict(X) == fitted.classes_[column], sure)

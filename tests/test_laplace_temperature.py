@@ -127,6 +127,14 @@ def test_bad_input_leaves_it_as_it_was():
         assert vars(model) == before
 
 
+def test_rows_in_the_wrong_dtype_are_named():
+    images, y = digits()
+    fitted = TemperatureClassifier(make_net(CNN), random_state=0).fit(images[:100], y[:100])
+    for method in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(ValueError, match=r"X is float64.*pass X.astype\(np.float32\)"):
+            method(images[:5].astype(np.float64))
+
+
 def test_decision_thresholds_are_kept():
     binary = (Y > 4).astype(int)
     for wrapped in (

@@ -454,6 +454,14 @@ def test_sample_weights_in_the_cycle():
     np.testing.assert_array_equal(learner.estimator_.coef_, alone.coef_)
 
 
+class NeedsAFlag(LogisticRegression):
+    """Takes an argument that may be None, but has to be there."""
+
+    def fit(self, X, y, flag):
+        self.flag_ = flag
+        return super().fit(X, y)
+
+
 def test_sample_weights_in_containers_of_two_kinds():
     weights = np.linspace(1, 2, len(X))
     learner = ActiveLearner().fit(X[2:], Y[2:], sample_weight=pd.Series(weights[2:]))
@@ -461,6 +469,8 @@ def test_sample_weights_in_containers_of_two_kinds():
     rows = np.r_[2 : len(X), :2]
     alone = LogisticRegression().fit(X[rows], Y[rows], sample_weight=weights[rows])
     np.testing.assert_allclose(learner.estimator_.coef_, alone.coef_)
+    learner = ActiveLearner(NeedsAFlag()).fit(X, Y, flag=None)
+    assert learner.teach(X[:2], Y[:2], flag=None).estimator_.flag_ is None
     learner = ActiveLearner().fit(X, Y, sample_weight=None)
     with pytest.raises(ValueError, match="sample_weight has an entry for each row of teach only"):
         learner.teach(X[:2], Y[:2], sample_weight=weights[:2])

@@ -148,3 +148,8 @@ def test_whole_numbers_stay_whole(old, new, dtype):
     joined = join(old, new)
     assert joined.dtype == dtype
     assert joined.tolist() == old.tolist() + new.tolist()
+
+
+def test_labels_beyond_int64_are_refused_beside_signed_ones():
+    with pytest.raises(ValueError, match="y holds the label 9223372036854775813, which int64"):
+        join(np.array([1, 2**63 + 5], dtype=np.uint64), np.array([1, 2]))

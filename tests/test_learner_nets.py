@@ -21,6 +21,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+from skbait.laplace import TemperatureClassifier
 from skbait.model_selection import compare_strategies
 from skbait.representation import represent
 
@@ -339,15 +340,32 @@ def test_float64_rows_are_told_from_float32_ones(method):
         getattr(learner, method)(*arguments)
 
 
-@pytest.mark.parametrize("wrong", ["float64", "nan"])
-def test_held_out_rows_are_looked_at_before_a_training(wrong):
+def test_other_errors_of_a_network_are_its_own():
+    """Where the steps before the net cast X, its dtype is not why anything fails."""
+
+    def broken(*_):
+        raise RuntimeError("the scorer fails")
+
+    cast = FunctionTransformer(lambda rows: np.asarray(rows, dtype=np.float32))
+    inside = ActiveLearner(make_pipeline(cast, net()), MarginQuery(), scoring=broken)
+    inside.fit(X[:60], Y[:60])
+    with pytest.raises(RuntimeError, match="the scorer fails"):
+        inside.score(X.astype(np.float64), Y)
+
+
+@pytest.mark.parametrize("around", [None, "laplace", TemperatureClassifier])
+@pytest.mark.parametrize("wrong", ["float64", "nan", "nan in a list"])
+def test_held_out_rows_are_looked_at_before_a_training(wrong, around):
     held_out = X[200:].astype(np.float64) if wrong == "float64" else X[200:].copy()
     message = r"X_val cannot be scored: X is float64"
-    if wrong == "nan":
+    if wrong != "float64":
         held_out[3] = np.nan
+        held_out = held_out.tolist() if wrong == "nan in a list" else held_out
         message = r"X_val contains NaN, first in row 3"
+    estimator = around(net()) if callable(around) else net()
+    update = "laplace" if around == "laplace" else "refit"
     with (
         patch.object(NeuralNetClassifier, "fit", side_effect=AssertionError("trained")),
         pytest.raises(ValueError, match=message),
     ):
-        ActiveLearner(net()).fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])
+        ActiveLearner(estimator, update=update).fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])

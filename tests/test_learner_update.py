@@ -299,3 +299,16 @@ def test_updates_begin_where_they_were_not_asked_for(rows):
         learner.teach(X[45:50], y[45:50])
         if update == "laplace":
             assert learner.estimator_.estimator_ is trained
+
+
+def test_memory_of_rows_in_bfloat16(rows):
+    X = torch.tensor(rows[0]).bfloat16()
+    memory, asked = FeatureMemory(), []
+
+    def compute(X):
+        asked.append(len(X))
+        return X.float()
+
+    for _ in range(2):
+        assert torch.equal(memory.features(X, compute), X.float())
+    assert asked == [len(X)]

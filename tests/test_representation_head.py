@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
@@ -150,6 +151,8 @@ def test_rows_of_data_frames_as_features():
         found = rows_as_features(same)
         assert found.dtype == torch.float64
         np.testing.assert_array_equal(found, expected)
+    sparse_frame = pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(values))
+    np.testing.assert_array_equal(rows_as_features(sparse_frame), values)
     assert rows_as_features(frame[["a"]].astype(np.float32)).dtype == torch.float32
     assert rows_as_features(frame["a"]).shape == (4, 1)
     frame["word"] = ["x", "y", "z", "x"]

@@ -22,7 +22,7 @@ from skbait.representation.base import represent_adapter
 from skbait.representation.rows import on_host
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
-from skbait.utils.nets import find_nets, for_skorch
+from skbait.utils.nets import explain_dtype, find_nets, for_skorch
 from skbait.utils.state import (
     keep_random_states,
     keep_training_flags,
@@ -150,7 +150,12 @@ class TemperatureClassifier(WrapsClassifier):
         X = self._check_rows(X)
         model = self.estimator_
         X = for_skorch(X) if find_nets(model) else on_host(X)
-        with keep_random_states(model), keep_training_flags(model), read_only_arrays_allowed():
+        with (
+            keep_random_states(model),
+            keep_training_flags(model),
+            read_only_arrays_allowed(),
+            explain_dtype(model, X),
+        ):
             return model.predict(X)
 
     def predict_proba(self, X):

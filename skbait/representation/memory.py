@@ -133,9 +133,12 @@ def _share_memory(features: torch.Tensor, X) -> bool:
     """Tell whether features may lie in the memory of the rows."""
     if kind_of(X) == "dict":
         return any(_share_memory(features, part) for part in X.values())
-    if features.device.type != "cpu" or features.dtype == torch.bfloat16:  # NumPy has neither
-        return isinstance(X, torch.Tensor) and X.device == features.device
-    rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
+    if isinstance(X, torch.Tensor) and (X.is_cuda or X.dtype == torch.bfloat16):
+        # NumPy has neither: a copy too many does no harm
+        return X.device == features.device and X.dtype == features.dtype
+    if features.is_cuda or features.dtype == torch.bfloat16:
+        return False
+    rows = X.detach().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
     return np.may_share_memory(features.numpy(), rows)
 
 

@@ -132,7 +132,10 @@ def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
         if kind_of(X) == "frame":
             # columns of several kinds make an array of objects, unless scikit-learn takes them
             dtypes = [np.float64, np.float32]
-            X = check_array(X, dtype=dtypes, ensure_all_finite=False, ensure_2d=False)
+            X = check_array(
+                X, accept_sparse=True, dtype=dtypes, ensure_all_finite=False, ensure_2d=False
+            )
+            X = X.toarray() if sparse.issparse(X) else X
         features = as_tensor(X, device)
     except (TypeError, ValueError) as error:
         raise TypeError(

@@ -123,6 +123,8 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
 
     net, _ = _net_inside(fresh)
     named = are_codes(labels)
+    if not named and len(labels) == 2:
+        _name_positive_class(fresh, labels)
     if hasattr(net, "classes") and (not named or len(np.unique(codes)) < len(labels)):
         # Inside, the labels are column numbers, those of classes not yet seen included.
         net.classes = np.arange(len(labels))
@@ -140,6 +142,19 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
         inside = model if named else model.estimator_  # the encoder gives a column a label
         label_columns(asked, y, classes, np.shape(inside.predict_proba(few))[1])
     return model
+
+
+def _name_positive_class(estimator, labels) -> None:
+    """Tell a threshold wrapper, which is fitted on 0 and 1, which of them is positive."""
+    while not isinstance(estimator, NeuralNet):
+        if isinstance(estimator, FixedThresholdClassifier):
+            positive = estimator.pos_label
+            if positive is None:  # as scikit-learn has it: the second of the sorted ones
+                positive = np.unique(labels).tolist()[1]
+            if positive in labels.tolist():
+                estimator.pos_label = labels.tolist().index(positive)
+        is_pipeline = isinstance(estimator, Pipeline)
+        estimator = estimator.steps[-1][1] if is_pipeline else estimator.estimator
 
 
 def _net_inside(estimator) -> tuple[NeuralNet | None, bool]:
@@ -212,6 +227,8 @@ def check_dtype(estimator, X, *, name: str) -> None:
     ValueError
         If the module would work if X were cast.
     """
+    while hasattr(estimator, "estimator") and not isinstance(estimator, _WRAPPERS):
+        estimator = estimator.estimator  # frozen, or under a posterior or a temperature
     net, sees_X = _net_inside(estimator)
     if net is None or not sees_X:
         return

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
@@ -226,15 +228,36 @@ def explain_dtype(estimator, X):
     try:
         yield
     except RuntimeError as error:
-        for net in find_nets(estimator):
-            if modules_of(net):
-                try:
-                    infer(net, few_rows(net, net.get_dataset(for_skorch(X))), X)
-                except WrongDtypeError as wrong:
-                    raise wrong from error
-                except Exception:  # then it is not for the dtype: what was raised first counts
-                    continue
+        net = _net_that_sees_X(estimator)
+        if net is None:
+            raise
+        for module in modules_of(net).values():
+            module.eval()  # as for predictions
+        try:
+            with torch.no_grad():
+                infer(net, few_rows(net, net.get_dataset(for_skorch(X))), X)
+        except WrongDtypeError as wrong:
+            raise wrong from error
+        except Exception:  # then it is not for the dtype: what was raised first counts
+            pass
         raise
+
+
+def _net_that_sees_X(estimator) -> NeuralNet | None:
+    """Return the fitted net that a fitted estimator hands X to as it is, None if there is none."""
+    while not isinstance(estimator, NeuralNet):
+        if isinstance(estimator, Pipeline):
+            if any(step not in (None, "passthrough") for _, step in estimator.steps[:-1]):
+                return None
+            estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        else:
+            names = ("estimator_", "best_estimator_")
+            estimator = next((vars(estimator)[n] for n in names if n in vars(estimator)), None)
+            if estimator is None:
+                return None
+    return estimator
 
 
 def _dtype_advice(net: NeuralNet, batch, X) -> str | None:
