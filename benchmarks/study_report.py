@@ -133,6 +133,17 @@ def points(difference, error, p_value=None):
     return f"{sign}{100 * abs(difference):.1f} ± {100 * error:.1f}{star}"
 
 
+def differences_of(strategy, tests, named):
+    """Return what a strategy's tests say on each data set, as text; empty where it was not run."""
+    columns = ["difference", "standard_error", "p_value"]
+    return {
+        name: points(*tests.loc[(strategy, name), columns].astype(float))
+        if (strategy, name) in tests.index
+        else ""
+        for name in named
+    }
+
+
 def labels(needed):
     """Return a number of labels, or that no number was enough."""
     return "not reached" if np.isnan(needed) else f"{needed:.0f}"
@@ -223,13 +234,10 @@ def table_of_areas(results, named):
     for strategy in [ORACLE, *ranks.sort_values().index]:
         row = {"strategy": strategy}
         row["mean rank"] = "oracle" if strategy == ORACLE else f"{ranks[strategy]:.1f}"
-        for name in named:
-            row[name] = ""
-            if strategy == "random":
-                row[name] = f"{100 * areas[strategy, name]:.1f}"
-            elif (strategy, name) in tests.index:
-                test = tests.loc[strategy, name]
-                row[name] = points(test["difference"], test["standard_error"], test["p_value"])
+        if strategy == "random":
+            row |= {name: f"{100 * areas[strategy, name]:.1f}" for name in named}
+        else:
+            row |= differences_of(strategy, tests, named)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -255,13 +263,7 @@ def table_of_settings(results, named):
     tests = paired_tests(chosen, baseline=DEFAULT, test="t").set_index(["strategy", "dataset"])
     rows = []
     for key in names[1:]:
-        row = {"setting": SETTINGS[key]}
-        for name in named:
-            row[name] = ""
-            if (key, name) in tests.index:
-                test = tests.loc[key, name]
-                row[name] = points(test["difference"], test["standard_error"], test["p_value"])
-        rows.append(row)
+        rows.append({"setting": SETTINGS[key]} | differences_of(key, tests, named))
     return pd.DataFrame(rows)
 
 
@@ -320,15 +322,10 @@ def table_of_refine(results, named):
     rows = []
     for member in MEMBERS:
         pair = chosen[chosen["strategy"].isin([member, "refine"])]
-        tests = paired_tests(pair, baseline=member).set_index("dataset")
-        wins = win_rates(pair, baseline=member).set_index("dataset")["win_rate"]
-        row = {"member": member}
-        for name in named:
-            row[name] = points(
-                *tests.loc[name, ["difference", "standard_error", "p_value"]].astype(float)
-            )
-        row["REFINE wins"] = f"{wins.mean():.2f}"
-        rows.append(row)
+        tests = paired_tests(pair, baseline=member).set_index(["strategy", "dataset"])
+        wins = win_rates(pair, baseline=member)["win_rate"]
+        row = {"member": member} | differences_of("refine", tests, named)
+        rows.append(row | {"REFINE wins": f"{wins.mean():.2f}"})
     return pd.DataFrame(rows)
 
 

@@ -443,7 +443,9 @@ class ActiveLearner(
             X_val = check_rows(X_val, name="X_val", owner="ActiveLearner")
             if not takes_nan(estimator):
                 check_finite(X_val, name="X_val", owner="ActiveLearner")
-            check_dtype(estimator, X_val, name="X_val")
+            if self.update == "refit" or not hasattr(self, "estimator_"):
+                # an update takes less time than this look at a fresh net, and names the dtype too
+                check_dtype(estimator, X_val, name="X_val")
         return HeldOut(
             X_val,
             y_val,

@@ -30,110 +30,116 @@ def cheaper_form(problem: Problem) -> str:
     str
         "dense" or "factored".
     """
-    pool, n_fisher = problem.pool, problem.n_fisher
-    shape = (pool.n_features, pool.n_columns, pool.rank, problem.n_steps)
-    dense, dense_bytes = work_of_dense(len(pool), n_fisher, *shape)
-    factored, factored_bytes = work_of_factored(len(pool), n_fisher, problem.n_labeled, *shape)
+    dense, dense_bytes = work_of_dense(problem)
+    factored, factored_bytes = work_of_factored(problem)
     if dense_bytes > max(DENSE_BYTES, factored_bytes):
         return "factored"
     return "dense" if dense <= factored else "factored"
 
 
-def work_of_dense(n, n_fisher, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the factored form) and bytes of this form.
+def work_of_dense(problem: Problem) -> tuple[float, float]:
+    """Estimate the work and the memory of the dense form.
 
     Parameters
     ----------
-    n : int
-        Number N of candidates.
-    n_fisher : int
-        Number of rows over which F is the mean.
-    n_features, n_columns, rank : int
-        D, Q and r.
-    n_steps : int
-        Number of rows that will be chosen.
+    problem : Problem
+        N candidates of r·Q factors on D features, and what else makes M and F.
 
     Returns
     -------
-    seconds : float
-        Time on the common yardstick.
-    n_bytes : int
+    work : float
+        Multiply-adds, see above.
+    n_bytes : float
         Memory.
     """
-    size = n_features * n_columns
+    pool = problem.pool
+    n, n_features, n_columns = len(pool), pool.n_features, pool.n_columns
     pairs = n_columns * (n_columns + 1) / 2
     pairs *= 5 / 8 if n_columns > 1 else 1.0  # see `skbait.fisher.matrices`
-    setup = n_fisher * n_features**2 * pairs * 2.5 + 3 * size**3 * 2.5
+    setup = problem.n_fisher * n_features**2 * pairs * 2.5 + 3 * pool.size**3 * 2.5
     setup += 2 * n * n_features**2 * pairs
     # a matrix element read from memory counts like some multiply-adds
-    read = 2 * size**2 * 8 / (2 if size**2 * 8 > CACHED_BYTES else 8)
-    step = 2 * n * n_features * n_columns * rank + read
-    memory = 5 * 8 * size**2 + 16 * size * min(rank * n_steps, size)
-    chunk = rows_per_chunk(8 * n_columns * n_features, n)
-    return setup + n_steps * step, memory + 8 * chunk * n_columns * n_features
+    read = 2 * pool.size**2 * 8 / (2 if pool.size**2 * 8 > CACHED_BYTES else 8)
+    step = 2 * n * pool.size * pool.rank + read
+    memory = 5 * 8 * pool.size**2
+    memory += 16 * pool.size * min(pool.rank * problem.n_steps, pool.size)
+    chunk = rows_per_chunk(8 * pool.size, n)
+    return setup + problem.n_steps * step, memory + 8 * chunk * pool.size
 
 
-def work_of_factored(n, n_fisher, n_labeled, n_features, n_columns, rank, n_steps):
-    """Estimated seconds (on one yardstick with the dense form) and bytes of this form.
+def work_of_factored(problem: Problem) -> tuple[float, float]:
+    """Estimate the work and the memory of the factored form; see `work_of_dense`.
 
     Parameters
     ----------
-    n : int
-        Number N of candidates.
-    n_fisher : int
-        Number of rows over which F is the mean.
-    n_labeled : int
-        Number L of labelled rows.
-    n_features, n_columns, rank : int
-        D, Q and r.
-    n_steps : int
-        Number of rows that will be chosen.
+    problem : Problem
+        What is to be done.
 
     Returns
     -------
-    seconds : float
-        Time on the common yardstick.
-    n_bytes : int
+    work : float
+        Multiply-adds, see above.
+    n_bytes : float
         Memory.
     """
-    shape = n_features, n_columns, rank
-    by_matrix = scores_by_matrix(n, n_fisher, n_labeled, *shape)
-    by_kernels = scores_by_kernels(n, n_fisher, n_labeled, *shape)
-    gram = (n_labeled + n_steps) * rank
-    step = 3 * n_fisher * n_features * n_columns * rank + 2.5 * 8 * gram * n_features * n_columns
-    memory = 8 * gram**2 + 8 * gram * n_features
-    if by_matrix < by_kernels:
-        memory += 4 * 8 * (n_features * n_columns) ** 2
+    pool, n_labeled, rank = problem.pool, problem.n_labeled, problem.pool.rank
+    gram = (n_labeled + problem.n_steps) * rank
+    step = 3 * problem.n_fisher * pool.size * rank + 2.5 * 8 * gram * pool.size
+    memory = 8 * gram**2 + 8 * gram * pool.n_features
+    if goes_by_matrix(problem):
+        first = scores_by_matrix(problem)
+        memory += 4 * 8 * pool.size**2
     else:
-        memory += 4 * n * rank * n_labeled * rank
-    return min(by_matrix, by_kernels) + n_steps * step, memory
+        first = scores_by_kernels(problem)
+        memory += 4 * len(pool) * rank * n_labeled * rank
+    return first + problem.n_steps * step, memory
 
 
-def scores_by_kernels(n, n_fisher, n_labeled, n_features, n_columns, rank):
-    """Estimated seconds of the first blocks by kernels; parameters as in `work_of_factored`.
+def goes_by_matrix(problem: Problem) -> bool:
+    """Tell whether the factored form makes its first blocks from a matrix M⁻¹FM⁻¹.
 
-    Returns
-    -------
-    float
-        Time on the common yardstick.
-    """
-    per_pair = n_features + rank**2 * n_columns + rank**2 * n_labeled * rank + 2 * rank**3
-    return n * n_fisher * per_pair + 2.5 * 5 / 8 * n * rank * (n_labeled * rank) ** 2
-
-
-def scores_by_matrix(n, n_fisher, n_labeled, n_features, n_columns, rank):
-    """Estimated seconds of the first blocks by M⁻¹FM⁻¹; parameters as in `work_of_factored`.
+    Parameters
+    ----------
+    problem : Problem
+        What is to be done.
 
     Returns
     -------
-    float
-        Time on the common yardstick; infinite where the matrix is too large, and for Q = 1, where
-        the dense form makes the same matrix and shares its passes.
+    bool
+        Not where the matrix is too large, and not for Q = 1, where the dense form makes the same
+        matrix and shares its passes.
     """
-    size, gram = n_features * n_columns, n_labeled * rank
-    if n_columns == 1 or 8 * size**2 > MATRIX_BYTES:
-        return float("inf")
-    pairs = 5 / 8 * n_features**2 * n_columns * (n_columns + 1) / 2
-    solve = 2 * size * (n_labeled * n_features * n_columns + gram**2) + 2 * size**2
-    diagonal = 5 / 8 * n * rank * gram**2
-    return n_fisher * pairs * 2.5 + n * pairs + 2.5 * (2 * solve + diagonal)
+    pool = problem.pool
+    if pool.n_columns == 1 or 8 * pool.size**2 > MATRIX_BYTES:
+        return False
+    return scores_by_matrix(problem) < scores_by_kernels(problem)
+
+
+def scores_by_kernels(problem: Problem) -> float:
+    """Estimate the work of the factored form's first blocks by kernels; see `work_of_dense`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be done.
+    """
+    pool, rank = problem.pool, problem.pool.rank
+    gram = problem.n_labeled * rank
+    per_pair = pool.n_features + rank**2 * pool.n_columns + rank**2 * gram + 2 * rank**3
+    return len(pool) * problem.n_fisher * per_pair + 2.5 * 5 / 8 * len(pool) * rank * gram**2
+
+
+def scores_by_matrix(problem: Problem) -> float:
+    """Estimate the work of the factored form's first blocks by M⁻¹FM⁻¹; see `work_of_dense`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is to be done.
+    """
+    pool = problem.pool
+    gram = problem.n_labeled * pool.rank
+    pairs = 5 / 8 * pool.n_features**2 * pool.n_columns * (pool.n_columns + 1) / 2
+    solve = 2 * pool.size * (problem.n_labeled * pool.size + gram**2) + 2 * pool.size**2
+    diagonal = 5 / 8 * len(pool) * pool.rank * gram**2
+    return problem.n_fisher * pairs * 2.5 + len(pool) * pairs + 2.5 * (2 * solve + diagonal)

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks
-from skbait.fisher.cost import scores_by_kernels, scores_by_matrix
+from skbait.fisher.cost import goes_by_matrix
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
@@ -56,9 +56,7 @@ class FactoredForm:
         self.precision = GramPrecision(h, a, problem.regularization, problem.n_steps)
         self.n_labeled = len(h)
         self.ahead = 1
-        shape = pool.n_features, pool.n_columns, pool.rank
-        sizes = len(pool), self.total, self.n_labeled
-        self.by_matrix = scores_by_matrix(*sizes, *shape) < scores_by_kernels(*sizes, *shape)
+        self.by_matrix = goes_by_matrix(problem)
 
     def to_exact(self, pool: Rows) -> None:
         """Go on with the same rows in float64.

@@ -52,8 +52,6 @@ class Twins:
         torch.Tensor of shape (m,), int64
             Positions; a row without a twin is its own.
         """
-        if not self.any:
-            return rows
         is_open = torch.ones(len(self.groups), dtype=torch.bool, device=rows.device)
         is_open[closed] = False
         members = self.rows[is_open[self.rows]]

@@ -20,6 +20,7 @@ from skbait.representation.base import (
 from skbait.representation.rows import RowBuffer, blocks_of
 from skbait.utils.data import num_rows
 from skbait.utils.fitting import EncodedClassifier
+from skbait.utils.introspection import hands_on_X
 
 # Wrappers that hand X on as it is, with the attribute that holds the fitted estimator. The
 # probabilities of each are those of what it holds.
@@ -77,8 +78,7 @@ for _kind in _TRANSPARENT:
 def _steps(pipeline):
     """Return the transforming part of a pipeline (None if it does nothing) and its last step."""
     check_is_fitted(pipeline)
-    idle = all(step in (None, "passthrough") for _, step in pipeline.steps[:-1])
-    return None if idle else pipeline[:-1], pipeline.steps[-1][1]
+    return None if hands_on_X(pipeline) else pipeline[:-1], pipeline.steps[-1][1]
 
 
 @can_represent.register(Pipeline)

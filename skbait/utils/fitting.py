@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 
 from skbait._sklearn import BaseSearchCV, set_random_states
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.introspection import hands_on_X, layers_of
 from skbait.utils.labels import (
     EncodedClassifier,
     are_codes,
@@ -146,15 +147,13 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
 
 def _name_positive_class(estimator, labels) -> None:
     """Tell a threshold wrapper, which is fitted on 0 and 1, which of them is positive."""
-    while not isinstance(estimator, NeuralNet):
-        if isinstance(estimator, FixedThresholdClassifier):
-            positive = estimator.pos_label
-            if positive is None:  # as scikit-learn has it: the second of the sorted ones
-                positive = np.unique(labels).tolist()[1]
-            if positive in labels.tolist():
-                estimator.pos_label = labels.tolist().index(positive)
-        is_pipeline = isinstance(estimator, Pipeline)
-        estimator = estimator.steps[-1][1] if is_pipeline else estimator.estimator
+    labels = labels.tolist()
+    for each in layers_of(estimator):
+        if isinstance(each, FixedThresholdClassifier):
+            # None, as scikit-learn has it: the second of the sorted ones
+            positive = sorted(labels)[1] if each.pos_label is None else each.pos_label
+            if positive in labels:
+                each.pos_label = labels.index(positive)
 
 
 def _net_inside(estimator) -> tuple[NeuralNet | None, bool]:
@@ -162,7 +161,7 @@ def _net_inside(estimator) -> tuple[NeuralNet | None, bool]:
     sees_X = True
     while not isinstance(estimator, NeuralNet):
         if isinstance(estimator, Pipeline):
-            sees_X = sees_X and all(s in (None, "passthrough") for _, s in estimator.steps[:-1])
+            sees_X = sees_X and hands_on_X(estimator)
             estimator = estimator.steps[-1][1]
         elif isinstance(estimator, _WRAPPERS):
             estimator = estimator.estimator

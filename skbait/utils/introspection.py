@@ -72,14 +72,41 @@ def moves_threshold(estimator) -> bool:
     >>> moves_threshold(FrozenEstimator(inner)), moves_threshold(LogisticRegression())
     (True, False)
     """
+    kinds = (FixedThresholdClassifier, TunedThresholdClassifierCV)
+    return any(isinstance(each, kinds) for each in layers_of(estimator))
+
+
+def layers_of(estimator):
+    """Yield an estimator and what it holds, outermost first.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not. A wrapper holds its parameter `estimator`, a pipeline its last
+        step.
+
+    Yields
+    ------
+    object
+        The estimators; the last one holds none.
+    """
     while estimator is not None:
-        if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
-            return True
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        else:
-            estimator = getattr(estimator, "estimator", None)
-    return False
+        yield estimator
+        is_pipeline = isinstance(estimator, Pipeline)
+        estimator = (
+            estimator.steps[-1][1] if is_pipeline else getattr(estimator, "estimator", None)
+        )
+
+
+def hands_on_X(pipeline) -> bool:
+    """Tell whether the last step of a pipeline is handed X as it is.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        The pipeline, fitted or not.
+    """
+    return all(step in (None, "passthrough") for _, step in pipeline.steps[:-1])
 
 
 def takes_nan(estimator) -> bool:

@@ -284,8 +284,7 @@ class EncodedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             The labels.
         """
         check_is_fitted(self)
-        labels = np.empty_like(self.classes_)
-        labels[self.columns_] = self.classes_
+        labels = self.classes_[np.argsort(self.columns_)]  # of the columns, as they are inside
         return labels[np.asarray(self.estimator_.predict(X)).astype(np.int64)]
 
     @available_if(_inner_has("predict_proba"))

@@ -15,6 +15,8 @@ from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
+from skbait.utils.introspection import hands_on_X
+
 
 def find_nets(estimator) -> list[NeuralNet]:
     """Return every skorch net inside an estimator, however deep, each once.
@@ -247,7 +249,7 @@ def _net_that_sees_X(estimator) -> NeuralNet | None:
     """Return the fitted net that a fitted estimator hands X to as it is, None if there is none."""
     while not isinstance(estimator, NeuralNet):
         if isinstance(estimator, Pipeline):
-            if any(step not in (None, "passthrough") for _, step in estimator.steps[:-1]):
+            if not hands_on_X(estimator):
                 return None
             estimator = estimator.steps[-1][1]
         elif isinstance(estimator, FrozenEstimator):
