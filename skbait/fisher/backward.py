@@ -22,7 +22,7 @@ TIE = 1e-10
 
 def keep(
     e: torch.Tensor, d: torch.Tensor, rank: int, n_keep: int, groups: list[int]
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, float]:
     """Remove rows one by one, the cheapest first, until `n_keep` are left.
 
     Parameters
@@ -39,8 +39,11 @@ def keep(
 
     Returns
     -------
-    torch.Tensor of shape (n_keep,), int64
+    stay : torch.Tensor of shape (n_keep,), int64
         Which of the m rows stay, in the order of choice.
+    margin : float
+        How much more, relative to the cost of what was removed, the next row would have cost that
+        is not equal to it, at the closest of all removals; of rows of rank one only.
 
     Notes
     -----
@@ -51,7 +54,8 @@ def keep(
     3(m·r)²·r multiply-adds a removal, in place. The place of a removed row is taken by the last.
     """
     if rank == 1:
-        return _keep_scalars(e.cpu(), d.cpu(), n_keep, groups).to(e.device)
+        stay, margin = _keep_scalars(e.cpu(), d.cpu(), n_keep, groups)
+        return stay.to(e.device), margin
     left = len(e) // rank
     order = list(range(left))  # which row stands in which place
     while left > n_keep:
@@ -75,31 +79,33 @@ def keep(
                 matrix[:size, own] = matrix[:size, last]
         order[s] = order[left]
         order.pop()
-    return torch.tensor(sorted(order), device=e.device)
+    return torch.tensor(sorted(order), device=e.device), float("inf")
 
 
 def _keep_scalars(
     e: torch.Tensor, d: torch.Tensor, n_keep: int, groups: list[int]
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, float]:
     """`keep` where every E_ss is a number: fewer operations a removal, and no launches."""
-    order = list(range(len(e)))
-    for last in range(len(e) - 1, n_keep - 1, -1):
-        e_ss = e.diagonal()
-        cost = torch.where(e_ss > 0.0, d.diagonal() / e_ss, torch.inf)
-        lowest = float(cost.min())
-        ties = torch.nonzero(cost <= lowest + TIE * abs(lowest))[:, 0].tolist()
-        s = _last_of(ties, order, groups)
+    left = list(range(len(e)))
+    least = torch.zeros(len(e), dtype=e.dtype)  # infinite once a row is removed
+    margin = float("inf")
+    while len(left) > n_keep:
+        e_ss, d_ss = e.diagonal(), d.diagonal()
+        cost = torch.where(e_ss > least, d_ss / e_ss, torch.inf).tolist()
+        lowest = min(cost)
+        most = lowest + TIE * abs(lowest)
+        ties = [place for place, s in enumerate(left) if cost[s] <= most]
+        place = _last_of(ties, left, groups)
+        s = left.pop(place)
+        others = (cost[i] for i in left if groups[i] < 0 or groups[i] != groups[s])
+        margin = min(margin, (min(others, default=torch.inf) - lowest) / max(abs(lowest), 1e-300))
         e_s, d_s = e[s].clone(), d[s].clone()
         t = e_s / e_s[s]
         half = torch.sub(d_s, t, alpha=0.5 * float(d_s[s]))
         e.addr_(t, e_s, alpha=-1.0)
         d.addr_(t, half, alpha=-1.0).addr_(half, t, alpha=-1.0)
-        for matrix in (e, d):
-            matrix[s], matrix[:, s] = matrix[last], matrix[:, last]
-        order[s] = order[last]
-        order.pop()
-        e, d = e[:last, :last], d[:last, :last]
-    return torch.tensor(sorted(order))
+        least[s] = torch.inf
+    return torch.tensor(left), margin
 
 
 def _last_of(ties: list[int], order: list[int], groups: list[int]) -> int:

@@ -44,6 +44,26 @@ def gain(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     return ((half @ c) * half).sum(dim=(1, 2))
 
 
+def gains_among(pi: torch.Tensor, gamma: torch.Tensor, rank: int) -> torch.Tensor:
+    """Score of each of a few rows from their blocks among all of them.
+
+    Parameters
+    ----------
+    pi, gamma : torch.Tensor of shape (m·r, m·r), float64
+        V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of m rows.
+    rank : int
+        Rows r of one factor.
+
+    Returns
+    -------
+    torch.Tensor of shape (m,), float64 on the CPU
+        Decrease of the objective by each row.
+    """
+    i = torch.arange(len(pi) // rank)
+    own = (x.cpu().view(len(i), rank, len(i), rank)[i, :, i, :] for x in (pi, gamma))
+    return gain(*own)
+
+
 def downdate(
     a: torch.Tensor,
     c: torch.Tensor,

@@ -11,22 +11,42 @@ are many, so that a step reads the P×P matrices and does not write them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from skbait._backend import EXACT
-from skbait.fisher.linalg import cholesky, inverse, semidefinite_root, symmetrise
-from skbait.fisher.matrices import mean_fisher, mirror, quadratic, squared_norms
+from skbait.fisher.course import Course, course
+from skbait.fisher.linalg import cholesky, semidefinite_root, symmetrise
+from skbait.fisher.matrices import (
+    mean_fisher,
+    mirror,
+    quadratic,
+    rounded_fisher,
+    squared_norms,
+)
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows, explicit, project
 
 # F is kept where it takes no more than this; else it is computed again where it is needed.
 KEPT_BYTES = 256 * 2**20
+# F of so many multiply-adds is made in float32 first, and in float64 where a choice asks for it.
+LONG = 2**29
+# Vectors of signs that measure its rounding, and how many times more is reckoned with: scores from
+# badly scaled, shifted and constant features were off by up to 1.6 times what was measured.
+SIGNS = 8
+CAUTION = 5.0
+# Where scores may be off by more than this from the start, F is made in float64 at once. So many
+# rows are looked at.
+BLURRED = 2e-5
+PROBED = 16
 
 
 class DenseForm:
     """State of the forward selection with P×P matrices.
+
+    With Q = 1 and many rows F is made of products in float32. How far it is off is measured on
+    vectors s of signs and on the diagonal: by e·tr(F) and e·Fᵢᵢ, and so an information zᵀFz by
+    e·Σ zᵢ²Fᵢᵢ or a little more. `blur` is the largest such change of a score so far, relative to
+    it, with `CAUTION`. A choice that depends on less asks for F in float64, by `sharpen`.
 
     Cost: N·D²·Q²/2 multiply-adds for F and for each kind of block, P³ for the inverse; then
     2·N·D·Q·r per step. Memory: 4 matrices P×P in float64, and N·(D + r·Q + 2r²).
@@ -35,26 +55,40 @@ class DenseForm:
     ----------
     problem : Problem
         The rows, and what makes M and F of them.
+
+    Attributes
+    ----------
+    blur : float
+        Relative error, from the rounding of F, of scores that count as exact; zero with F in
+        float64.
     """
 
     def __init__(self, problem: Problem):
         pool = self.pool = problem.pool
         self.problem = problem
-        # Where a pass over the pool is bound by reading it, choices are foreseen to share one.
-        self.ahead = 20 if pool.n_columns == 1 else 1
+        long = problem.n_fisher * pool.n_features**2 >= LONG
+        # whether products of F are made in float32
+        self.rounds = pool.n_columns == 1 and pool.features.dtype == torch.float32 and long
+        self.unsure: torch.Tensor | None = None  # how far each Fᵢᵢ may be off then
+        self.blur = 0.0
         self.by_matrix = False  # see `FactoredForm`
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
+        self.root: torch.Tensor | None = None  # of the precision before any choice
         self.inverse, self.sandwich = self._solve()
         size, rank = pool.size, pool.rank
         capacity = rank * problem.n_steps
         if capacity > size // 2:
             capacity = min(capacity, max(64, size // 2))
             capacity -= capacity % rank
-        self.u = self.inverse.new_empty(size, max(capacity, self.ahead * rank))
+        self.u = self.inverse.new_empty(size, max(capacity, 1))
         self.w = torch.empty_like(self.u)
         self.used = 0
         self.rounded: torch.Tensor | None = None  # see `foresight`
+        if self.rounds:
+            self.among(list(range(0, len(pool), max(1, len(pool) // PROBED))))
+            if self.blur > BLURRED:
+                self.sharpen()
 
     def _precision(self) -> torch.Tensor:
         """M₀ = λI + the information of the labelled rows, (P, P)."""
@@ -68,9 +102,18 @@ class DenseForm:
     def _mean_fisher(self, out: torch.Tensor) -> torch.Tensor:
         """F, written over `out`."""
         out.zero_()
-        for rows in self.problem.fisher_rows:
-            mean_fisher(rows, 1.0 / self.problem.n_fisher, out)
-        return mirror(out, self.pool.n_columns)
+        weight = 1.0 / self.problem.n_fisher
+        if not self.rounds:
+            for rows in self.problem.fisher_rows:
+                mean_fisher(rows, weight, out)
+            return mirror(out, self.pool.n_columns)
+        generator = torch.Generator().manual_seed(0)
+        signs = torch.randint(0, 2, (len(out), SIGNS), generator=generator) * 2.0 - 1.0
+        signs = signs.to(self.pool.features)
+        off = sum(rounded_fisher(rows, weight, out, signs) for rows in self.problem.fisher_rows)
+        mirror(out, 1)
+        self.unsure = out.diagonal() * (CAUTION * off / max(float(out.trace()), 1e-300))
+        return out
 
     def _solve(self) -> tuple[torch.Tensor, torch.Tensor]:
         """M⁻¹ and M⁻¹FM⁻¹ from the labelled and the chosen rows, afresh."""
@@ -80,12 +123,15 @@ class DenseForm:
             part = torch.zeros_like(precision)
             mean_fisher(self.pool.take(chosen), 1.0, part)
             precision += mirror(part, self.pool.n_columns)
-        inverted = inverse(precision, name="precision of the labelled set")
+        root = cholesky(precision, name="precision of the labelled set")
+        inverted = symmetrise(torch.cholesky_inverse(root))
         fisher = self.fisher
         if fisher is None:
             fisher = self._mean_fisher(precision)
             if fisher.numel() * fisher.element_size() <= KEPT_BYTES:
                 self.fisher = fisher
+                if not self.chosen:
+                    self.root = root
         return inverted, symmetrise(inverted @ fisher @ inverted)
 
     def to_exact(self, pool: Rows) -> None:
@@ -96,61 +142,101 @@ class DenseForm:
         pool : Rows
             The candidates, with features and factors in float64.
         """
+        self.sharpen()
         self.pool = pool
+
+    def sharpen(self) -> bool:
+        """Have F in float64 from here on; False where that is so already."""
+        if not self.rounds:
+            return False
+        self.rounds, self.blur, self.fisher = False, 0.0, None
+        if self.inverse is not None:
+            self._restart()
+        return True
+
+    def _restart(self) -> None:
+        """Work all choices into the matrices, afresh."""
+        self.inverse, self.sandwich = self._solve()
+        self.used, self.rounded = 0, None
+
+    def _blurred(self, u: torch.Tensor, c: torch.Tensor) -> None:
+        """Reckon with the rounding of F in c = diag(uᵀFu)."""
+        if self.rounds:
+            off = (self.unsure @ u.square()) / c.clamp_min(1e-300)
+            self.blur = max(self.blur, float(off.max()))
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
         if self.chosen:
             # not from the changes kept so far: they may be why the blocks are asked for anew
-            self.inverse, self.sandwich = self._solve()
-            self.used, self.rounded = 0, None
+            self._restart()
         if self.pool.n_columns == 1:
             return self._both_quadratic()
         return quadratic(self.pool, self.inverse), quadratic(self.pool, self.sandwich)
 
-    def couple(self, rows: list[int], out: torch.Tensor):
-        """Write P_x and Q_x of all candidates for some rows; return the exact blocks among them.
+    def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write P_x and Q_x of all candidates for a row; return its exact blocks.
+
+        Parameters
+        ----------
+        row : int
+            The row s that is added next.
+        out : torch.Tensor of shape (N, r, 2·r)
+            V_x M⁻¹ V_sᵀ and, behind it, V_x M⁻¹FM⁻¹ V_sᵀ, written to.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (r, r), float64
+            a_s and c_s.
+        """
+        v, u, z = self._current([row])
+        project(self.pool, torch.cat([u, z], dim=1), out=out)
+        self._last = row, u, z
+        return v.T @ u, v.T @ z
+
+    def add(self, g: torch.Tensor, s: torch.Tensor) -> None:
+        """Add the row last coupled to M.
+
+        Parameters
+        ----------
+        g, s : torch.Tensor of shape (r, r), float64
+            (I + a_s)⁻¹ and c_s.
+        """
+        row, u, z = self._last
+        g, s = g.to(u), s.to(u)
+        half = cholesky(g, name="posterior block of the chosen rows")
+        self._append([row], u @ half, (z - 0.5 * u @ (g @ s)) @ half)
+
+    def course(self, rows: list[int]) -> Course:
+        """Work out the choice of some rows, one after the other, where each is of rank one.
 
         Parameters
         ----------
         rows : list of int
-            M rows that may be added next.
-        out : torch.Tensor of shape (N, r, 2·M·r)
-            V_x M⁻¹ Vᵀ and, behind it, V_x M⁻¹FM⁻¹ Vᵀ, written to.
+            In the order of choice.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (M·r, M·r), float64
-            V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of the rows.
+        Course
+            See `skbait.fisher.course`.
         """
-        v, u, z = self._current(rows)
-        project(self.pool, torch.cat([u, z], dim=1), out=out)
-        self._last = (rows, u, z)
-        return v.T @ u, v.T @ z
+        found = course(*self._current(rows))
+        self._blurred(found.u, torch.tensor(found.gains, dtype=EXACT).to(found.u))
+        return found
 
-    def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
-        """Add rows last coupled to M.
+    def follow(self, course: Course, part: slice, rows: list[int]) -> None:
+        """Add some rows of a course to M, once those before them are in it.
 
         Parameters
         ----------
-        columns : list of int
-            Columns of the coupled rows that are added, r for each row.
-        g, s : torch.Tensor of shape (len(columns), len(columns)), float64
-            (I + a)⁻¹ and c among them.
+        course : Course
+            Of `DenseForm.course`.
+        part : slice
+            Which of its rows.
+        rows : list of int
+            Their positions in the pool.
         """
-        rows, *matrices = self._last
-        u, z = (matrix[:, columns] for matrix in matrices)
-        g, s = g.to(u), s.to(u)
-        if self.used + len(g) > self.u.shape[1]:
-            self._fold()
-        self.chosen += dict.fromkeys(rows[column // self.pool.rank] for column in columns)
-        half = cholesky(g, name="posterior block of the chosen rows")
-        new = slice(self.used, self.used + len(g))
-        self.u[:, new] = u @ half
-        self.w[:, new] = (z - 0.5 * u @ (g @ s)) @ half
-        self.used += len(g)
-        if self.rounded is not None:
-            self._change_rounded(new)
+        self._append(rows, course.u[:, part], course.w[:, part])
 
     def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64 at the present state.
@@ -166,10 +252,12 @@ class DenseForm:
             The two matrices.
         """
         v, u, z = self._current(rows)
-        return symmetrise(v.T @ u), symmetrise(v.T @ z)
+        gamma = symmetrise(v.T @ z)
+        self._blurred(u, gamma.diagonal())
+        return symmetrise(v.T @ u), gamma
 
-    def foresight(self, rows: torch.Tensor) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
-        """Columns of the blocks among many rows of rank one: float32 is enough to foresee choices.
+    def foresight(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is needed to foresee choices among some rows of rank one; float32 is enough.
 
         Parameters
         ----------
@@ -178,21 +266,17 @@ class DenseForm:
 
         Returns
         -------
-        callable
-            Gives V M⁻¹ v and V M⁻¹FM⁻¹ v, (m,) in float32, for v the V of the i-th row.
+        v : torch.Tensor of shape (m, P), float32
+            V of the rows.
+        matrices : torch.Tensor of shape (2·P, P), float32
+            M⁻¹ and, below it, M⁻¹FM⁻¹.
         """
-        v = self.pool.features[rows] * self.pool.coefficients[rows, :, 0]  # Q = r = 1: (m, D)
-        v = v.to(torch.float32)
+        v = self.pool.features.index_select(0, rows).to(torch.float32)  # Q = r = 1: (m, D)
+        v *= self.pool.coefficients[rows, :, 0].to(v)
         if self.rounded is None:
-            self.rounded = torch.cat([self.inverse, self.sandwich]).to(v)  # (2·D, D)
+            self.rounded = torch.cat([self.inverse, self.sandwich]).to(v)
             self._change_rounded(slice(0, self.used))
-        rounded = self.rounded
-
-        def column(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            u, z = (rounded @ v[i]).view(2, -1)
-            return v @ u, v @ z
-
-        return column
+        return v, self.rounded
 
     def removal(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E = I - V_S M⁻¹ V_Sᵀ and D = V_S M⁻¹FM⁻¹ V_Sᵀ with all chosen rows in M.
@@ -214,16 +298,21 @@ class DenseForm:
         no difference is formed, and nothing is squared.
         """
         self.inverse = self.sandwich = self.u = self.w = self.rounded = None  # the choice is over
-        precision = self._precision()
-        root = cholesky(precision, name="precision of the labelled set")
-        fisher = self._mean_fisher(precision) if self.fisher is None else self.fisher
+        root = self.root
+        if root is None:
+            root = cholesky(self._precision(), name="precision of the labelled set")
+        fisher = self.fisher
+        if fisher is None:
+            fisher = self._mean_fisher(torch.empty_like(root))
         v = explicit(*self.pool.exact(rows))  # (P, m·r)
         x = torch.linalg.solve_triangular(root, v, upper=False)
         eye = torch.eye(v.shape[1], dtype=v.dtype, device=v.device)
         q = torch.linalg.qr(torch.cat([x, eye]))[0]
         q1, q2 = q[: len(x)], q[len(x) :]
         z = torch.linalg.solve_triangular(root.T, q1, upper=True)
-        return symmetrise(q2 @ q2.T), symmetrise(q2 @ (z.T @ (fisher @ z)) @ q2.T)
+        d = symmetrise(q2 @ (z.T @ (fisher @ z)) @ q2.T)
+        self._blurred(z @ q2.T, d.diagonal())
+        return symmetrise(q2 @ q2.T), d
 
     def _current(self, rows: list[int]):
         """V, M⁻¹V and M⁻¹FM⁻¹V as columns, (P, M·r) float64, at the present state."""
@@ -236,6 +325,19 @@ class DenseForm:
             z.addmm_(vw, past_u.T, alpha=-1).addmm_(vu, past_w.T, alpha=-1)
             u.addmm_(vu, past_u.T, alpha=-1)
         return v, u.T, z.T
+
+    def _append(self, rows: list[int], u: torch.Tensor, w: torch.Tensor) -> None:
+        """Keep the changes by rows that are chosen."""
+        if self.used + u.shape[1] > self.u.shape[1]:
+            self._fold()
+        self.chosen += rows
+        if u.shape[1] > self.u.shape[1]:
+            self.u, self.w = (u.new_empty(len(u), u.shape[1]) for _ in range(2))
+        new = slice(self.used, self.used + u.shape[1])
+        self.u[:, new], self.w[:, new] = u, w
+        self.used = new.stop
+        if self.rounded is not None:
+            self._change_rounded(new)
 
     def _change_rounded(self, changes: slice) -> None:
         """Work some of the kept changes into the rounded matrices of `foresight`."""

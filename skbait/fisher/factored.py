@@ -46,6 +46,7 @@ class FactoredForm:
         pool, labeled = problem.pool, problem.labeled
         self.pool, self.fisher_rows = pool, problem.fisher_rows
         self.total = problem.n_fisher
+        self.blur = 0.0  # scores that count as exact are: see `DenseForm`
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
@@ -55,7 +56,6 @@ class FactoredForm:
             a = a * problem.labeled_weight**0.5
         self.precision = GramPrecision(h, a, problem.regularization, problem.n_steps)
         self.n_labeled = len(h)
-        self.ahead = 1
         self.by_matrix = goes_by_matrix(problem)
 
     def to_exact(self, pool: Rows) -> None:
@@ -70,6 +70,10 @@ class FactoredForm:
             pool if rows is self.pool else rows.to_exact() for rows in self.fisher_rows
         ]
         self.pool = pool
+
+    def sharpen(self) -> bool:
+        """See `DenseForm`: there is nothing to do."""
+        return False
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
@@ -90,43 +94,38 @@ class FactoredForm:
         c /= self.total
         return a, symmetrise(c)
 
-    def couple(self, rows: list[int], out: torch.Tensor):
-        """Write P_x and Q_x of all candidates for some rows; see `DenseForm.couple`.
+    def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write P_x and Q_x of all candidates for a row; see `DenseForm.couple`.
 
         Parameters
         ----------
-        rows : list of int
-            M rows that may be added next.
-        out : torch.Tensor of shape (N, r, 2·M·r)
+        row : int
+            The row s that is added next.
+        out : torch.Tensor of shape (N, r, 2·r)
             Written to.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (M·r, M·r), float64
-            V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of the rows.
+        tuple of torch.Tensor of shape (r, r), float64
+            a_s and c_s.
         """
-        index = torch.as_tensor(rows, device=self.pool.features.device)
-        h, a = self._last = self.pool.exact(index)
+        h, a = self._last = self.pool.exact(slice(row, row + 1))
         v = explicit(h, a)
         u = self.precision.solve(v)
-        width = u.shape[1]
-        fu, c = self._apply_fisher(u, keep=out[:, :, :width])
-        project(self.pool, self.precision.solve(fu), out=out[:, :, width:])
+        fu, c = self._apply_fisher(u, keep=out[:, :, : self.pool.rank])
+        project(self.pool, self.precision.solve(fu), out=out[:, :, self.pool.rank :])
         return v.T @ u, c
 
-    def add(self, columns: list[int], g: torch.Tensor, s: torch.Tensor) -> None:
-        """Add rows last coupled to M.
+    def add(self, g: torch.Tensor, s: torch.Tensor) -> None:
+        """Add the row last coupled to M.
 
         Parameters
         ----------
-        columns : list of int
-            Columns of the coupled rows that are added, r for each row.
-        g, s : torch.Tensor of shape (len(columns), len(columns)), float64
-            (I + a)⁻¹ and c among them; not used by this form.
+        g, s : torch.Tensor of shape (r, r), float64
+            (I + a_s)⁻¹ and c_s; not used by this form.
         """
         h, a = self._last
-        for row in dict.fromkeys(column // self.pool.rank for column in columns):
-            self.precision.append(h[row], a[row])
+        self.precision.append(h[0], a[0])
 
     def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64; see `DenseForm.among`.

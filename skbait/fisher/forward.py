@@ -12,9 +12,8 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.batch import Batch, Few
-from skbait.fisher.blocks import downdate, gain
-from skbait.fisher.course import Course, foresee, play
+from skbait.fisher.blocks import downdate, gain, gains_among
+from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.twins import Twins
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
@@ -34,8 +33,6 @@ CROWD = 1024
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
-# Rows among which the next choices are sought.
-CANDIDATES = 1024
 
 
 class Forward:
@@ -57,17 +54,12 @@ class Forward:
         pool = state.pool
         device = pool.features.device
         self.gains = torch.empty(len(pool), dtype=EXACT, device=device)
-        self.closed = torch.empty(0, dtype=torch.int64, device=device)  # the chosen rows
+        self.chosen: list[int] = []
         self.chunk = rows_per_chunk(
             8 * 6 * pool.rank**2, len(pool), pool.chunk_size, device=device
         )
-        self.ahead = state.ahead
-        self.chunk_of_course = rows_per_chunk(
-            (8 * 3 + 4 * 4) * self.ahead, len(pool), pool.chunk_size, device=device
-        )
         self.renewals = 0
         self.twins = Twins(pool)
-        self.batch: Batch | None = None
         self._start()
 
     def run(self, n_steps: int) -> list[int]:
@@ -83,21 +75,17 @@ class Forward:
         list of int
             Positions in the order of choice.
         """
-        chosen: list[int] = []
-        while len(chosen) < n_steps:
+        while len(self.chosen) < n_steps:
             s, score = self._best()
-            left = n_steps - len(chosen)
+            left = n_steps - len(self.chosen)
             if left == 1:
-                return [*chosen, s]
-            seen = self._couple(s, left)
-            while not self._trust(s, score, *seen) and self._renew():
+                return [*self.chosen, s]
+            exact = self._look_at(s, left)
+            while not self._trust(s, score, *exact) and self._renew():
                 s, score = self._best()  # the choice itself rested on bad scores
-                seen = self._couple(s, left)
-            if self.ahead == 1:
-                self._add(s, chosen, *seen)
-            else:
-                self._play(s, chosen, left)
-        return chosen
+                exact = self._look_at(s, left)
+            self._choose(s, left)
+        return self.chosen
 
     def _start(self) -> None:
         """Blocks and scores of all rows from the state."""
@@ -107,11 +95,16 @@ class Forward:
         self.a, self.c = self.state.blocks()
         self.start = 1.0 + _trace(self.a), _trace(self.c)
         pool = self.state.pool
-        self.buffer = pool.features.new_empty(len(pool) * pool.rank**2 * 2 * self.ahead)
-        self.after = self.a.new_empty(len(pool) * 2 * self.ahead if self.ahead > 1 else 0)
-        self._score(self.closed.tolist())
+        self._allocate()
+        self._forget()
+        self._score()
         if pool.features.dtype != EXACT or self.state.by_matrix:
             self._probe()
+
+    def _allocate(self) -> None:
+        """Memory for what a choice changes, in the dtype of the pass."""
+        pool = self.state.pool
+        self.products = pool.features.new_empty(len(pool), pool.rank, 2 * pool.rank)
 
     def _probe(self) -> None:
         """Learn from a few rows how far the first scores are off; too far: float64 from here on.
@@ -123,7 +116,7 @@ class Forward:
         step = max(1, n // PROBED)
         rows = self.gains.topk(min(PROBED, n)).indices.tolist() + list(range(0, n, step))[:PROBED]
         rows = sorted(set(rows))
-        exact = Few(*self.state.among(rows), self.state.pool.rank).gains()
+        exact = gains_among(*self.state.among(rows), self.state.pool.rank)
         scores = self.gains[rows].cpu()
         relevant = exact > 1e-6 * exact.max()
         off = ((scores - exact).abs() / exact)[relevant]
@@ -151,7 +144,8 @@ class Forward:
         if not top > 0.0:  # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
         near = torch.nonzero(self.gains >= top * (1.0 - WIDE))[:, 0]
-        doubt = (self.error * self._amplification(near)).nan_to_num(nan=1.0).clamp_max(1.0)
+        doubt = self.error * self._amplification(near) + self.state.blur
+        doubt = doubt.nan_to_num(nan=1.0).clamp_max(1.0)
         if (float(doubt.max()) > DRIFT or len(near) > CROWD) and self._in_float32():
             self._renew()
             return self._best()
@@ -164,113 +158,60 @@ class Forward:
             return int(near[0]), float(self.gains[near[0]])
         exact = self._exact(near.tolist())
         best = exact.max()
+        if int((exact >= best - self.state.blur * best.abs()).sum()) > 1 and self._sharpen():
+            exact = self._exact(near.tolist())
+            best = exact.max()
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
 
     def _exact(self, rows: list[int]) -> torch.Tensor:
         """Present scores of some rows in float64."""
-        if self.batch is not None and all(row in self.batch.place for row in rows):
-            return self.batch.few.gains()[[self.batch.place[row] for row in rows]]
         self._flush()
         rank = self.state.pool.rank
         parts = [rows[i : i + MANY] for i in range(0, len(rows), MANY)]
-        return torch.cat([Few(*self.state.among(part), rank).gains() for part in parts])
+        return torch.cat([gains_among(*self.state.among(part), rank) for part in parts])
 
-    def _add(self, s: int, chosen: list[int], a_s, c_s, g) -> None:
-        """Add the row s, coupled before, to M, to those chosen, and change all scores."""
-        p, q = self.batch.couple()
-        self.batch.choose([s])
-        c_s, g = c_s.to(self.a.device), g.to(self.a.device)
+    def _look_at(self, s: int, left: int) -> tuple[float, float, float]:
+        """Couple the row s to all others.
+
+        Parameters
+        ----------
+        s : int
+            The next choice.
+        left : int
+            Choices that are to be made, this one included.
+
+        Returns
+        -------
+        tuple of float
+            Its exact gain, the trace of I + a_s, and that of c_s.
+        """
+        # small matrices are quicker on the CPU than launches on a GPU
+        a, c = (symmetrise(block).cpu() for block in self.state.couple(s, self.products))
+        precision = a + torch.eye(len(a), dtype=a.dtype)
+        self.coupled = inverse(precision, name="block of the chosen rows"), c
+        return float((self.coupled[0] * c).sum()), 1.0 + float(a.trace()), float(c.trace())
+
+    def _choose(self, s: int, left: int) -> None:
+        """Add the row s, looked at before, to M, to those chosen, and change all scores."""
+        g, c_s = self.coupled
+        self.state.add(g, c_s)
+        g, c_s = g.to(self.a.device), c_s.to(self.a.device)
+        p, q = self.products.chunk(2, dim=2)
 
         def change(rows: slice) -> None:
             downdate(self.a[rows], self.c[rows], p[rows], q[rows], g, c_s)
 
         for_chunks(change, len(self.gains), self.chunk)
-        chosen.append(s)
-        self._score(chosen)
+        self.chosen.append(s)
+        self._score()
 
-    def _play(self, s: int, chosen: list[int], left: int) -> None:
-        """Add the row s, coupled before, and what is foreseen after it as far as that is certain.
-
-        Everything is as if the rows were chosen one by one: where the next choice is a close
-        call, or an outside row is before it, or the running scores are off, the course ends.
-        """
-        rows, course = self.batch.course(s, left)
-        k = len(course)
-        products = self.batch.products[:, 0, :].T
-        mix = course.mix.to(products)
-        after = self.after[: 2 * k * len(self.gains)].view(2 * k, -1)
-        threshold = self.gains.new_tensor(course.gains[1:])[:, None] * (1.0 - 2.0 * WIDE)
-        near = []
-
-        def change(part: slice) -> None:
-            a, c = self.a[part, 0, 0], self.c[part, 0, 0]
-            found = play(mix, products[:, part], a, c, threshold, after[:, part])
-            found[:, 1] += part.start
-            if sum(map(len, near)) <= CROWD * k:  # of a crowd no more is looked at
-                near.append(found)
-
-        for_chunks(change, len(self.gains), self.chunk_of_course)
-        near = torch.cat(near)
-        m = self._certain(rows, course, near, after, {*chosen, s}) if k > 1 else 1
-        self.a[:, 0, 0], self.c[:, 0, 0] = after[m - 1], after[k + m - 1]
-        self.batch.choose(rows[:m])
-        chosen += rows[:m]
-        self._score(chosen)
-
-    def _certain(self, rows: list[int], course: Course, near, after, closed: set[int]) -> int:
-        """How many rows of a course, the first included, are certain to be chosen in its order.
-
-        What `_best` and `_trust` do step by step, for the few rows whose scores are near.
-        """
-        k = len(course)
-        if len(near) > CROWD * k:
-            return 1
-        when, row = near[near[:, 0].argsort(stable=True)].T.contiguous()
-        a0, c0 = (values[row] for values in self.start)
-        a, c = 1.0 + after[when, row], after[k + when, row]
-        seen = torch.stack([c / a, a0 / a + c0 / c.clamp_min(1e-300)]).cpu()
-        bounds = torch.searchsorted(when.cpu(), torch.arange(k)).tolist()
-        row = row.tolist()
-        for j in range(1, k):
-            here = slice(bounds[j - 1], bounds[j])
-            candidates = {
-                x: (score, amplified)
-                for x, score, amplified in zip(row[here], *seen[:, here].tolist(), strict=True)
-                if x not in closed
-            }
-            s, exact = rows[j], course.gains[j]
-            if not self._is_first(s, closed):
-                return j
-            score, amplified = candidates.pop(s, (0.0, 0.0))
-            worst = max([amplified, *(amplified for _, amplified in candidates.values())])
-            if not (score > 0.0 and exact > 0.0) or not self.error * worst <= DRIFT:
-                return j
-            surely = score * (1.0 - self.error * amplified)
-            others = (x * (1.0 + self.error * amplified) for x, amplified in candidates.values())
-            if len(candidates) > CROWD or not max(others, default=-1.0) < surely:
-                return j
-            off = abs(score - exact) / exact
-            if not off <= DRIFT:
-                return j
-            self._learn(s, off, course.precisions[j], exact * course.precisions[j])
-            closed.add(s)
-        return k
-
-    def _couple(self, s: int, left: int):
-        """a_s, c_s and G of s; by a new batch where s is in none."""
-        if self.batch is None or s not in self.batch.place:
-            self._flush()
-            self.batch = Batch(self._foreseen(s, min(self.ahead, left)), self.state, self.buffer)
-        return self.batch.blocks(s)
-
-    def _trust(self, s: int, score: float, a_s, c_s, g) -> bool:
+    def _trust(self, s: int, score: float, exact: float, precision: float, c: float) -> bool:
         """Learn from an exact score how far running ones are off; False where that is too far."""
-        exact = float((g * c_s).sum())
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
-        self._learn(s, off, 1.0 + float(a_s.trace()), float(c_s.trace()))
+        self._learn(s, off, precision, c)
         return off <= DRIFT
 
     def _learn(self, s: int, off: float, precision: float, c: float) -> None:
@@ -280,28 +221,33 @@ class Forward:
         self.error = max(self.floor, 4.0 * off / cancelled, 0.7 * self.error)
 
     def _flush(self) -> None:
-        """Add the rows of the batch that were chosen to the state; drop the batch."""
-        if self.batch is not None and self.batch.chosen:
-            self.state.add(*self.batch.update())
-        self.batch = None
+        """Let the state know of all choices; here it always does."""
 
-    def _score(self, chosen: list[int]) -> None:
+    def _forget(self) -> None:
+        """Drop what was looked at ahead; here nothing is."""
+
+    def _sharpen(self) -> bool:
+        """Have F in float64 from here on; False where that is so already."""
+        self._flush()
+        blur = self.state.blur
+        if not self.state.sharpen():
+            return False
+        self._forget()
+        # the running scores come from the rounded F, whose error grows by cancellation from now on
+        self.floor = max(self.floor, blur)
+        self.error = max(self.error, self.floor)
+        return True
+
+    def _score(self) -> None:
         """Gains of all rows from their blocks."""
-        self.closed = torch.tensor(chosen, dtype=torch.int64, device=self.gains.device)
+        closed = torch.tensor(self.chosen, dtype=torch.int64, device=self.gains.device)
+        self.closed = closed
 
         def score(rows: slice) -> None:
             self.gains[rows] = gain(self.a[rows], self.c[rows])
 
         for_chunks(score, len(self.gains), self.chunk)
-        self.gains[self.closed] = -torch.inf
-
-    def _is_first(self, s: int, closed: set[int]) -> bool:
-        """Tell whether no open row of the same content comes before s."""
-        if not self.twins.any:
-            return True
-        row = torch.tensor([s], device=self.gains.device)
-        shut = torch.tensor(sorted(closed), dtype=torch.int64, device=self.gains.device)
-        return int(self.twins.first_open(row, shut)) == s
+        self.gains[closed] = -torch.inf
 
     def _is_open(self) -> torch.Tensor:
         """Which rows are not chosen, (N,) bool."""
@@ -331,16 +277,6 @@ class Forward:
             self.state.to_exact(self.state.pool.to_exact())
         self._start()
         return True
-
-    def _foreseen(self, s: int, most: int) -> list[int]:
-        """The row s and those that would be chosen next if only the best now were candidates."""
-        if most == 1:
-            return [s]
-        best = self.gains.topk(min(CANDIDATES, len(self.gains)))
-        rows = best.indices[best.values > 0.0]
-        rows = torch.cat([rows.new_tensor([s]), rows[rows != s]])
-        a, c = self.a[rows, 0, 0], self.c[rows, 0, 0]
-        return rows[foresee(self.state.foresight(rows), a, c, most)].tolist()
 
 
 def _trace(blocks: torch.Tensor) -> torch.Tensor:

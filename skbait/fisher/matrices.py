@@ -15,6 +15,11 @@ import torch
 from skbait._backend import EXACT
 from skbait.fisher.rows import Rows
 
+# Panels of triangular matrices: their products are made in float32, fast in narrow ones too.
+NARROW = 6
+# Rows of one product in float32 whose rounding adds up, on a CPU.
+SHORT = 1024
+
 
 def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
     """Add ``weight · Σ_x A_xᵀA_x ⊗ h_x h_xᵀ`` to `out`.
@@ -46,17 +51,69 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
             blocks[k, panel, k:, panel.start :] += product.transpose(1, 2)
 
     def add_one_column(chunk: slice) -> None:
-        h, a = rows.exact(chunk)
-        h = h * (a.square().sum(1) * weight).sqrt()  # (n, D)
+        h = rows.features[chunk].to(EXACT, copy=True)  # (n, D)
+        h *= (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt()
         for panel in panels(n_features):
             out[panel, panel.start :].addmm_(h[:, panel].T, h[:, panel.start :])
 
     if n_columns == 1:
-        rows.for_chunks(add_one_column, 8 * 2 * n_features)
+        rows.for_chunks(add_one_column, 8 * n_features)
         return
     for k in range(n_columns):
         bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
         rows.for_chunks(partial(add, k), bytes_per_row)
+
+
+def rounded_fisher(rows: Rows, weight: float, out: torch.Tensor, signs: torch.Tensor) -> float:
+    """Add the same as `mean_fisher` to `out` with products in float32, for Q = 1.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows that are summed, with features in float32.
+    weight : float
+        Factor of the sum.
+    out : torch.Tensor of shape (D, D), float64
+        Added to in place; only the upper part: see `mirror`.
+    signs : torch.Tensor of shape (D, m), float32
+        Columns s of signs.
+
+    Returns
+    -------
+    float
+        How far what was added is off, in units of its trace: the largest rounding of a form
+        sᵀ(·)s plus that of the numbers on the diagonal, root mean square, each relative. Both are
+        measured on a quarter of the rows, by sums of squares, which have no rounding to speak of.
+    """
+    before, seen = out.clone(), out.clone()
+    forms = torch.zeros(signs.shape[1], dtype=EXACT, device=out.device)
+    diagonal = torch.zeros(len(out), dtype=EXACT, device=out.device)
+
+    def add(chunk: slice) -> None:
+        h = rows.features[chunk]
+        h = h * (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt().to(h)  # (n, D)
+        parts = panels(rows.n_features)
+        # this way round BLAS is quicker in float32
+        products = [(h[:, panel.start :].T @ h[:, panel]).T for panel in parts]
+        looked_at = 4 * chunk.start < len(rows)
+        if looked_at:
+            of_forms = (h @ signs).to(EXACT).square_().sum(0)
+            of_diagonal = h.square_().sum(0, dtype=EXACT)
+        for panel, product in zip(parts, products, strict=True):
+            out[panel, panel.start :] += product
+        if looked_at:
+            forms.add_(of_forms)
+            diagonal.add_(of_diagonal)
+            seen.copy_(out)
+
+    rows.for_chunks(add, rows.features.element_size() * 2 * rows.n_features, SHORT)
+    seen = mirror(seen - before, 1)
+    total = diagonal.sum().clamp_min(1e-300)
+    signs = signs.to(seen)
+    off_forms = (forms - ((seen @ signs) * signs).sum(0)).abs().max() / total
+    off_diagonal = ((seen.diagonal() - diagonal) / diagonal)[diagonal > 0.0]
+    off = off_forms + off_diagonal.square().sum().div(max(1, len(off_diagonal))).sqrt()
+    return float(off * (out.trace() - before.trace()))
 
 
 def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
@@ -147,7 +204,7 @@ def squared_norms(rows: Rows, roots: torch.Tensor) -> torch.Tensor:
         Squared norms.
     """
     n, n_features = len(roots), rows.n_features
-    parts = panels(n_features)
+    parts = panels(n_features, NARROW)
     # (D - start, n·w): what lies above the panel is zero
     roots = [
         roots[:, part.start :, part].transpose(0, 1).flatten(1).to(rows.features.dtype)
@@ -166,19 +223,21 @@ def squared_norms(rows: Rows, roots: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def panels(n_features: int) -> list[slice]:
-    """Four panels of the columns of a D×D block, fewer where D is smaller.
+def panels(n_features: int, number: int = 4) -> list[slice]:
+    """Panels of the columns of a D×D block.
 
     Parameters
     ----------
     n_features : int
         D.
+    number : int, default=4
+        How many; fewer where D is smaller.
 
     Returns
     -------
     list of slice
         They cover all columns.
     """
-    width = max(1, -(-n_features // 4))
+    width = max(1, -(-n_features // number))
     starts = range(0, n_features, width)
     return [slice(start, min(start + width, n_features)) for start in starts]

@@ -239,28 +239,20 @@ def project(
     flat = directions.view(n_columns, rows.n_features, m).permute(1, 0, 2)
     flat = flat.reshape(rows.n_features, n_columns * m).to(dtype)
     scalar = n_columns == rows.rank == 1
-    if scalar:
-        flat = flat.T.contiguous()  # (m, D)
 
     def one(chunk: slice) -> None:
         h, a = rows.exact(chunk) if exact else (rows.features[chunk], rows.coefficients[chunk])
-        into = None if out is None else out[chunk]
-        if scalar and into is not None and into.dtype == dtype:
-            # (m, n), written where it stays
-            values = torch.mm(flat, h.T, out=into[:, 0, :].T).mul_(a[:, :, 0].T)
-            values = values.T[:, None, :]
-        else:
-            t = (h @ (flat.T if scalar else flat)).view(-1, n_columns, m)
-            values = t.mul_(a) if scalar else torch.bmm(a, t)
-            if into is not None:
-                into.copy_(values)
+        t = (h @ flat).view(-1, n_columns, m)
+        values = t.mul_(a) if scalar else torch.bmm(a, t)
+        if out is not None:
+            out[chunk] = values
         if work is not None:
             work(chunk, values)
 
     width = m * (n_columns + rows.rank)
     width += rows.n_features if exact else 0
     # tall and thin products lose speed beyond some thousand rows
-    rows.for_chunks(one, dtype.itemsize * width, TALL // 2 if scalar else TALL)
+    rows.for_chunks(one, dtype.itemsize * width, TALL)
 
 
 def adjoint(rows: Rows, chunk: slice, coordinates: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, memory_bytes, rows_per_chunk, working_dtype
 from skbait.fisher import backward
+from skbait.fisher.ahead import ForwardAhead
 from skbait.fisher.cost import cheaper_form
 from skbait.fisher.dense import DenseForm
 from skbait.fisher.factored import FactoredForm
@@ -210,12 +211,16 @@ def select(
         form = cheaper_form(problem)
     state = DenseForm(problem) if form == "dense" else FactoredForm(problem)
 
-    forward = Forward(state)
+    # where a pass over the pool is bound by reading it, choices share one
+    ahead = form == "dense" and pool.n_columns == 1
+    forward = ForwardAhead(state) if ahead else Forward(state)
     gains = forward.gains.clamp_min(0.0) / weight
     chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
     if n_steps > n:
         groups = forward.twins.groups[chosen].tolist()
-        stay = backward.keep(*state.removal(chosen), pool.rank, n, groups)
+        stay, margin = backward.keep(*state.removal(chosen), pool.rank, n, groups)
+        if not margin > state.blur and state.sharpen():
+            stay, _ = backward.keep(*state.removal(chosen), pool.rank, n, groups)
         chosen = chosen[stay]
     return Selection(chosen, gains, lam, form)
 

@@ -61,12 +61,48 @@ class Twins:
         groups = self.groups[rows]
         return torch.where(groups < 0, rows, first[groups])
 
+    def in_order(self, rows: list[int], closed: torch.Tensor) -> list[int]:
+        """Take equal rows in the order of the pool.
+
+        Parameters
+        ----------
+        rows : list of int
+            Distinct positions of rows that are open.
+        closed : torch.Tensor of int64
+            Positions of the rows that are not.
+
+        Returns
+        -------
+        list of int
+            As many positions: instead of a row with twins, the first of those that is open and
+            not yet in the list.
+        """
+        if not self.any:
+            return rows
+        shut = set(closed.tolist())
+        members: dict[int, list[int]] = {}
+        groups = self.groups[rows].tolist()
+        wanted = {group for group in groups if group >= 0}
+        for row, group in zip(self.rows.tolist(), self.groups[self.rows].tolist(), strict=True):
+            if group in wanted and row not in shut:
+                members.setdefault(group, []).append(row)
+        following = {group: iter(found) for group, found in members.items()}
+        return [
+            row if group < 0 else next(following[group])
+            for row, group in zip(rows, groups, strict=True)
+        ]
+
 
 def _repeated(values: torch.Tensor) -> torch.Tensor:
     """Tell which values occur more than once, (N,) bool."""
-    ordered, order = values.sort()
+    # equal values have equal bits, once there is no negative zero: only those are sorted whose
+    # bits fall where others do
+    bits = (values + 0.0).view(torch.int32 if values.itemsize == 4 else torch.int64)
+    place = bits.to(torch.int64).remainder(16 * len(values) + 1)
+    suspects = torch.nonzero(torch.bincount(place)[place] > 1)[:, 0]
+    ordered, order = values[suspects].sort()
     same = ordered[1:] == ordered[:-1]
     out = torch.zeros_like(values, dtype=torch.bool)
-    out[order[1:]] = same
-    out[order[:-1]] |= same
+    out[suspects[order[1:]]] = same
+    out[suspects[order[:-1]]] |= same
     return out

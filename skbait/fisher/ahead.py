@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The forward pass for factors of rank one: one pass over the pool serves many choices.
+
+The next choices are foreseen among the rows that are best now, and one pass makes the columns of
+all of them. Everything is as if the rows were chosen one by one: where the next choice is a close
+call, or an outside row is before it, or the running scores are off, the course is left.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from skbait._backend import EXACT
+from skbait.fisher.course import Course, foresee, play
+from skbait.fisher.forward import CROWD, DRIFT, WIDE, Forward
+from skbait.fisher.rows import project
+
+# Rows among which the next choices are sought.
+CANDIDATES = 2048
+# At most so many choices are foreseen.
+AHEAD = 24
+
+
+class ForwardAhead(Forward):
+    """Greedy forward choice from a dense state with factors of rank one.
+
+    Parameters
+    ----------
+    state : DenseForm
+        Where M and F are; changed by the choices.
+    """
+
+    def _allocate(self) -> None:
+        features = self.state.pool.features
+        self.after = features.new_empty(len(features) * 2 * AHEAD)
+
+    def _look_at(self, s: int, left: int) -> tuple[float, float, float]:
+        """Exact gain, 1 + a and c of s; by a new course where s is not next in the present one."""
+        if self.at == len(self.rows) or self.rows[self.at] != s:
+            self._flush()
+            rows = self._foreseen(s, min(AHEAD, left))
+            self._set_out(rows, self.state.course(rows))
+        j = self.at
+        exact, precision = self.course.gains[j], self.course.precisions[j]
+        return exact, precision, exact * precision
+
+    def _choose(self, s: int, left: int) -> None:
+        """Add the row s, looked at before, and what comes after it as far as that is certain."""
+        j, n = self.at, len(self.gains)
+        self.at = self._certain(j + 1)
+        self.chosen += self.rows[j : self.at]
+        after = self.after[: n * 2 * len(self.course)].view(n, 2, -1)
+        self.a[:, 0, 0], self.c[:, 0, 0] = after[:, :, self.at - 1].T
+        self._score()
+
+    def _foreseen(self, s: int, most: int) -> list[int]:
+        """The row s and those that would be chosen next if only the best now were candidates."""
+        if most == 1:
+            return [s]
+        best = self.gains.topk(min(CANDIDATES, len(self.gains)), sorted=False)
+        rows = best.indices[best.values > 0.0]
+        outside = float(best.values.min()) if len(rows) < len(self.gains) else 0.0
+        rows = torch.cat([rows.new_tensor([s]), rows[rows != s]])
+        a, c = self.a[rows, 0, 0], self.c[rows, 0, 0]
+        order = foresee(*self.state.foresight(rows), a, c, most, outside)
+        return self.twins.in_order(rows[order].tolist(), self.closed)
+
+    def _set_out(self, rows: list[int], course: Course) -> None:
+        """Work out what a course does to all rows, in one pass."""
+        self.course, self.rows, self.at, self.added = course, rows[: len(course)], 0, 0
+        n, k = len(self.gains), len(course)
+        dtype = self.state.pool.features.dtype
+        after = self.after[: n * 2 * k].view(n, 2, k)
+        blocks = torch.stack([self.a[:, 0, 0], self.c[:, 0, 0]], dim=1).to(dtype)
+        threshold = torch.tensor(course.gains[1:], dtype=EXACT) * (1.0 - 2.0 * WIDE)
+        threshold = threshold.to(blocks)
+        near, crowded = [], False
+
+        def change(chunk: slice, products: torch.Tensor) -> None:
+            nonlocal crowded
+            found = play(products.view(-1, 2, k), blocks[chunk], threshold, after[chunk])
+            found[:, 0] += chunk.start
+            near.append(found)
+            crowded = crowded or sum(map(len, near)) > CROWD * k
+            if crowded:  # of a crowd none is looked at
+                near.clear()
+
+        project(self.state.pool, torch.cat([course.u, 2.0 * course.w], dim=1), change)
+        self.crowded = crowded
+        self.near = [{} for _ in range(k)]
+        if crowded or k == 1:
+            return
+        row, when = torch.cat(near).T
+        a0, c0 = (values[row] for values in self.start)
+        a, c = (1.0 + after[row, 0, when]).to(EXACT), after[row, 1, when].to(EXACT)
+        amplified = a0 / a + c0 / c.clamp_min(1e-300)
+        found = row.tolist(), when.tolist(), (c / a).tolist(), amplified.tolist()
+        for x, j, score, factor in zip(*found, strict=True):
+            self.near[j + 1][x] = score, factor
+
+    def _certain(self, j: int) -> int:
+        """How many rows of the course are certain to be chosen in its order, given the first j.
+
+        What `_best` and `_trust` do step by step, for the few rows whose scores are near.
+        """
+        blur = self.state.blur
+        closed = {*self.chosen, *self.rows[self.at : j]}
+        while j < len(self.rows) and not self.crowded:
+            s, exact, precision = self.rows[j], self.course.gains[j], self.course.precisions[j]
+            if not self._is_first(s, closed):
+                break
+            near = {x: found for x, found in self.near[j].items() if x not in closed}
+            score, amplified = near.pop(s, (0.0, 0.0))
+            worst = max([amplified, *(amplified for _, amplified in near.values())])
+            if not (score > 0.0 and exact > 0.0) or not self.error * worst <= DRIFT:
+                break
+            surely = score * (1.0 - self.error * amplified - blur)
+            others = (x * (1.0 + self.error * amplified + blur) for x, amplified in near.values())
+            if len(near) > CROWD or not max(others, default=-1.0) < surely:
+                break
+            off = abs(score - exact) / exact
+            if not off <= DRIFT:
+                break
+            self._learn(s, off, precision, exact * precision)
+            closed.add(s)
+            j += 1
+        return j
+
+    def _flush(self) -> None:
+        """Add the rows of the course that were chosen to the state."""
+        if self.added < self.at:
+            part = slice(self.added, self.at)
+            self.state.follow(self.course, part, self.rows[part])
+            self.added = self.at
+
+    def _forget(self) -> None:
+        self.rows: list[int] = []  # the foreseen ones
+        self.at = self.added = 0  # how many of them are chosen, and how many the state knows of
+
+    def _is_first(self, s: int, closed: set[int]) -> bool:
+        """Tell whether no open row of the same content comes before s."""
+        if not self.twins.any:
+            return True
+        row = torch.tensor([s], device=self.gains.device)
+        shut = torch.tensor(sorted(closed), dtype=torch.int64, device=self.gains.device)
+        return int(self.twins.first_open(row, shut)) == s
