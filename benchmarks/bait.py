@@ -76,7 +76,7 @@ def binary_limit(n_pool=50_000, n=100, repeats=7):
 
 
 @case
-def binary_published(n_pool=20_000, n=50, repeats=3):
+def binary_published(n_pool=20_000, n=50, repeats=5):
     """binary, N=20,000, D=384, n=50 against the published algorithm, whole, picks compared."""
     problem = make_problem(n_pool, 384, 10, 100)
     _compare_whole(problem, n, repeats, variant="binary", top_c=2)
@@ -130,7 +130,7 @@ def _compare_whole(problem, n, repeats, *, variant, top_c):
         theirs.append(seconds(published)[0])
         kinder.append(seconds(published, shared=True)[0])
         inner = []
-        for _ in range(3):
+        for _ in range(9):
             with StepTimer() as timer:
                 time, chosen = seconds(select, *problem, n, **options)
             inner.append(time)

@@ -125,13 +125,14 @@ class DenseForm:
             precision += mirror(part, self.pool.n_columns)
         root = cholesky(precision, name="precision of the labelled set")
         inverted = symmetrise(torch.cholesky_inverse(root))
+        if self.pool.n_columns == 1 and not self.chosen:
+            self.root = root
+        del root  # large where Q is
         fisher = self.fisher
         if fisher is None:
             fisher = self._mean_fisher(precision)
             if fisher.numel() * fisher.element_size() <= KEPT_BYTES:
                 self.fisher = fisher
-                if not self.chosen:
-                    self.root = root
         return inverted, symmetrise(inverted @ fisher @ inverted)
 
     def to_exact(self, pool: Rows) -> None:
