@@ -76,7 +76,7 @@ def binary_limit(n_pool=50_000, n=100, repeats=7):
 
 
 @case
-def binary_published(n_pool=20_000, n=50, repeats=5):
+def binary_published(n_pool=20_000, n=50, repeats=3):
     """binary, N=20,000, D=384, n=50 against the published algorithm, whole, picks compared."""
     problem = make_problem(n_pool, 384, 10, 100)
     _compare_whole(problem, n, repeats, variant="binary", top_c=2)

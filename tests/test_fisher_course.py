@@ -48,7 +48,8 @@ def test_a_course_is_its_steps(seed):
     worked_out, products = course_of(v, inverse, sandwich, rows)
     out = torch.empty(len(v), 2, 5, dtype=v.dtype)
     everything = torch.full((4,), -1.0, dtype=v.dtype)
-    assert len(play(products, blocks, everything, out)) == 4 * len(v)
+    lost = torch.zeros(len(v), dtype=v.dtype)
+    assert len(play(products, blocks, everything, lost, out)) == 4 * len(v)
     for j, s in enumerate(rows):
         a_before, c_before = after_choices(v, inverse, fisher, rows[:j])
         assert worked_out.gains[j] == pytest.approx(float(c_before[s] / (1 + a_before[s])))
@@ -74,8 +75,13 @@ def test_play_finds_every_score_that_is_not_below_the_threshold(seed):
         scores.append(c_now / (1 + a_now))
     scores = torch.stack(scores, dim=1)
     threshold = scores.median(dim=0).values * (1 + 1e-9)
-    found = play(products, blocks, threshold, torch.empty(len(v), 2, 3, dtype=v.dtype))
+    lost = torch.zeros(len(v), dtype=v.dtype)
+    out = torch.empty(len(v), 2, 3, dtype=v.dtype)
+    found = play(products.clone(), blocks, threshold, lost, out)
     assert found.tolist() == (scores >= threshold).nonzero().tolist()
+    lost[7] = 1e9
+    found = play(products, blocks, threshold, lost, out)
+    assert found[found[:, 0] == 7].tolist() == [[7, 0], [7, 1]]
 
 
 def test_a_course_ends_where_rounding_left_nothing_positive_definite():

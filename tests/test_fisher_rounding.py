@@ -10,7 +10,7 @@ import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import dense, select
+from skbait.fisher import dense, forward, select
 from skbait.fisher.factors import factor
 from skbait.fisher.matrices import mean_fisher, mirror, rounded_fisher
 from skbait.fisher.rows import Rows
@@ -139,3 +139,52 @@ def test_only_long_sums_of_float32_are_rounded(dtype, monkeypatch):
         monkeypatch.setattr(dense, "LONG", long)
         select(*rows.args, 5, variant="binary", form="dense")
         assert bool(seen) == rounded
+
+
+def test_scores_that_turn_out_unsure_on_the_way_are_made_anew(monkeypatch, sharpened):
+    """The rounding of F may say more about later rows than about those looked at first."""
+    args = problem("gauss", 0).args
+    options = {"variant": "binary", "form": "dense"}
+    expected = select(*args, 40, **options).positions.tolist()
+    monkeypatch.setattr(dense, "LONG", 0)
+    right = dense.DenseForm.course
+
+    def course(state, rows):
+        found = right(state, rows)
+        if state.rounds and len(state.chosen) > 20:
+            state.blur = 0.5
+        return found
+
+    monkeypatch.setattr(dense.DenseForm, "course", course)
+    assert select(*args, 40, **options).positions.tolist() == expected
+    assert sharpened
+
+
+def test_a_best_row_whose_score_was_lost_in_float32_is_found(seed, monkeypatch):
+    """As where all of it cancels: the others' scores alone do not tell."""
+    args = problem("gauss", seed, n_pool=200).args
+    expected = select(*args, 20, variant="binary").positions.tolist()
+    right = forward.Forward._start
+
+    def start(state):
+        right(state)
+        if state._in_float32():
+            best = int(state.gains.argmax())
+            state.c[best] = 0.0
+            state.start[1][best] *= 1e7
+            state._score()
+
+    monkeypatch.setattr(forward.Forward, "_start", start)
+    assert select(*args, 20, variant="binary").positions.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("n_pool", [40, 41])
+def test_probabilities_of_half_precision(n_pool, dtype, seed):
+    rows = problem("gauss", seed, n_pool=n_pool)
+    h, p, h_labeled, p_labeled = rows.args
+    h, p = torch.cat([h, h[:3]]), torch.cat([p, p[:3]])  # equal rows are looked for
+    got = select(h, p.to(dtype), h_labeled, p_labeled.to(dtype), 10, variant="binary")
+    exact = [t.to(dtype).double() for t in (p, p_labeled)]
+    expected = select(h, exact[0], h_labeled, exact[1], 10, variant="binary")
+    assert got.positions.tolist() == expected.positions.tolist()

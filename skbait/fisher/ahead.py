@@ -12,7 +12,7 @@ import torch
 
 from skbait._backend import EXACT
 from skbait.fisher.course import Course, foresee, play
-from skbait.fisher.forward import CROWD, DRIFT, WIDE, Forward
+from skbait.fisher.forward import CROWD, DRIFT, TIE, WIDE, Forward
 from skbait.fisher.rows import project
 
 # Rows among which the next choices are sought.
@@ -74,11 +74,16 @@ class ForwardAhead(Forward):
         blocks = torch.stack([self.a[:, 0, 0], self.c[:, 0, 0]], dim=1).to(dtype)
         threshold = torch.tensor(course.gains[1:], dtype=EXACT) * (1.0 - 2.0 * WIDE)
         threshold = threshold.to(blocks)
+        a0, c0 = self.start
+        lost = self.error * (c0 + a0 * max(course.gains[1:], default=0.0))
+        lost = lost.clamp_max(torch.finfo(dtype).max).to(dtype)
         near, crowded = [], False
 
         def change(chunk: slice, products: torch.Tensor) -> None:
             nonlocal crowded
-            found = play(products.view(-1, 2, k), blocks[chunk], threshold, after[chunk])
+            found = play(
+                products.view(-1, 2, k), blocks[chunk], threshold, lost[chunk], after[chunk]
+            )
             found[:, 0] += chunk.start
             near.append(found)
             crowded = crowded or sum(map(len, near)) > CROWD * k
@@ -91,7 +96,7 @@ class ForwardAhead(Forward):
         if crowded or k == 1:
             return
         row, when = torch.cat(near).T
-        a0, c0 = (values[row] for values in self.start)
+        a0, c0 = a0[row], c0[row]
         a, c = (1.0 + after[row, 0, when]).to(EXACT), after[row, 1, when].to(EXACT)
         amplified = a0 / a + c0 / c.clamp_min(1e-300)
         found = row.tolist(), when.tolist(), (c / a).tolist(), amplified.tolist()
@@ -103,7 +108,7 @@ class ForwardAhead(Forward):
 
         What `_best` and `_trust` do step by step, for the few rows whose scores are near.
         """
-        blur = self.state.blur
+        doubt = self.state.doubt + TIE
         closed = {*self.chosen, *self.rows[self.at : j]}
         while j < len(self.rows) and not self.crowded:
             s, exact, precision = self.rows[j], self.course.gains[j], self.course.precisions[j]
@@ -114,8 +119,8 @@ class ForwardAhead(Forward):
             worst = max([amplified, *(amplified for _, amplified in near.values())])
             if not (score > 0.0 and exact > 0.0) or not self.error * worst <= DRIFT:
                 break
-            surely = score * (1.0 - self.error * amplified - blur)
-            others = (x * (1.0 + self.error * amplified + blur) for x, amplified in near.values())
+            surely = score * (1.0 - self.error * amplified - doubt)
+            others = (x * (1.0 + self.error * amplified + doubt) for x, amplified in near.values())
             if len(near) > CROWD or not max(others, default=-1.0) < surely:
                 break
             off = abs(score - exact) / exact

@@ -87,7 +87,11 @@ def course(v: torch.Tensor, u: torch.Tensor, z: torch.Tensor) -> Course:
 
 
 def play(
-    products: torch.Tensor, blocks: torch.Tensor, threshold: torch.Tensor, out: torch.Tensor
+    products: torch.Tensor,
+    blocks: torch.Tensor,
+    threshold: torch.Tensor,
+    lost: torch.Tensor,
+    out: torch.Tensor,
 ) -> torch.Tensor:
     """Blocks of some rows after every choice of a course, and where a score is high.
 
@@ -98,20 +102,23 @@ def play(
     blocks : torch.Tensor of shape (n, 2)
         Their a and c before the first choice.
     threshold : torch.Tensor of shape (k - 1,)
-        A score after each choice but the last.
+        A score t after each choice but the last.
+    lost : torch.Tensor of shape (n,)
+        How much rounding may have taken from c - t·a of each row.
     out : torch.Tensor of shape (n, 2, k)
         Filled with a and c after each choice.
 
     Returns
     -------
     torch.Tensor of shape (number, 2), int64
-        Row and choice, wherever the score of a row after a choice is not below the threshold.
+        Row and choice, wherever the score of a row after a choice may not be below the threshold.
     """
     products[:, 1] *= products[:, 0]
     products[:, 0].square_()
     torch.sub(blocks[:, :, None], torch.cumsum(products, dim=2, out=out), out=out)
     a, c = out[:, 0, :-1], out[:, 1, :-1]
-    return (torch.addcmul(c, a, threshold, value=-1.0) >= threshold).nonzero()  # c / (1 + a) >= t
+    above = torch.addcmul(c, a, threshold, value=-1.0).add_(lost[:, None])
+    return (above >= threshold).nonzero()  # c / (1 + a) >= t
 
 
 def foresee(

@@ -34,8 +34,8 @@ LONG = 2**29
 # badly scaled, shifted and constant features were off by up to 1.6 times what was measured.
 SIGNS = 8
 CAUTION = 5.0
-# Where scores may be off by more than this from the start, F is made in float64 at once. So many
-# rows are looked at.
+# Where scores may be off by more than this, F is made in float64 at once; so many rows are looked
+# at in the beginning.
 BLURRED = 2e-5
 PROBED = 16
 
@@ -145,6 +145,11 @@ class DenseForm:
         """
         self.sharpen()
         self.pool = pool
+
+    @property
+    def doubt(self) -> float:
+        """Most that the rounding of F may change a score that counts as exact, relative to it."""
+        return BLURRED if self.rounds else 0.0
 
     def sharpen(self) -> bool:
         """Have F in float64 from here on; False where that is so already."""

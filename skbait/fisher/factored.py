@@ -46,7 +46,7 @@ class FactoredForm:
         pool, labeled = problem.pool, problem.labeled
         self.pool, self.fisher_rows = pool, problem.fisher_rows
         self.total = problem.n_fisher
-        self.blur = 0.0  # scores that count as exact are: see `DenseForm`
+        self.blur = self.doubt = 0.0  # scores that count as exact are: see `DenseForm`
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)

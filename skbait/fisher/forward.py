@@ -13,6 +13,7 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import downdate, gain, gains_among
+from skbait.fisher.dense import BLURRED
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.twins import Twins
 
@@ -81,9 +82,10 @@ class Forward:
             if left == 1:
                 return [*self.chosen, s]
             exact = self._look_at(s, left)
-            while not self._trust(s, score, *exact) and self._renew():
-                s, score = self._best()  # the choice itself rested on bad scores
-                exact = self._look_at(s, left)
+            if self.state.blur > BLURRED and self._sharpen():
+                continue
+            if not self._trust(s, score, *exact) and self._renew():
+                continue  # the choice itself rested on bad scores
             self._choose(s, left)
         return self.chosen
 
@@ -141,10 +143,12 @@ class Forward:
             self._renew()
             self.gains.nan_to_num_(nan=0.0, neginf=-torch.inf)
             top = float(self.gains.max())
+        if self._in_float32() and self._hidden(top) and self._renew():
+            return self._best()
         if not top > 0.0:  # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
         near = torch.nonzero(self.gains >= top * (1.0 - WIDE))[:, 0]
-        doubt = self.error * self._amplification(near) + self.state.blur
+        doubt = self.error * self._amplification(near) + self.state.doubt + TIE
         doubt = doubt.nan_to_num(nan=1.0).clamp_max(1.0)
         if (float(doubt.max()) > DRIFT or len(near) > CROWD) and self._in_float32():
             self._renew()
@@ -158,9 +162,9 @@ class Forward:
             return int(near[0]), float(self.gains[near[0]])
         exact = self._exact(near.tolist())
         best = exact.max()
-        if int((exact >= best - self.state.blur * best.abs()).sum()) > 1 and self._sharpen():
-            exact = self._exact(near.tolist())
-            best = exact.max()
+        close = int((exact >= best - self.state.blur * best.abs()).sum()) > 1
+        if (close or self.state.blur > BLURRED) and self._sharpen():
+            return self._best()
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
 
@@ -232,11 +236,22 @@ class Forward:
         blur = self.state.blur
         if not self.state.sharpen():
             return False
+        if blur > BLURRED:
+            self._start()
+            return True
         self._forget()
         # the running scores come from the rounded F, whose error grows by cancellation from now on
         self.floor = max(self.floor, blur)
         self.error = max(self.error, self.floor)
         return True
+
+    def _hidden(self, top: float) -> bool:
+        """Tell whether a row far below the best score may be the best, its blocks being lost."""
+        a0, c0 = self.start
+        a = 1.0 + _trace(self.a)
+        highest = self.gains * (1.0 + self.error * a0 / a) + self.error * c0 / a
+        low = self.gains <= top * (1.0 - WIDE)
+        return bool((low & (highest >= top) & (highest > 0.0)).any())
 
     def _score(self) -> None:
         """Gains of all rows from their blocks."""

@@ -18,7 +18,7 @@ from skbait.fisher.rows import Rows
 # Panels of triangular matrices: their products are made in float32, fast in narrow ones too.
 NARROW = 6
 # Rows of one product in float32 whose rounding adds up, on a CPU.
-SHORT = 1024
+SHORT = 2048
 
 
 def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
@@ -94,7 +94,7 @@ def rounded_fisher(rows: Rows, weight: float, out: torch.Tensor, signs: torch.Te
         h = h * (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt().to(h)  # (n, D)
         parts = panels(rows.n_features)
         # this way round BLAS is quicker in float32
-        products = [(h[:, panel.start :].T @ h[:, panel]).T for panel in parts]
+        products = [(h[:, panel.start :].T @ h[:, panel]).T.to(EXACT) for panel in parts]
         looked_at = 4 * chunk.start < len(rows)
         if looked_at:
             of_forms = (h @ signs).to(EXACT).square_().sum(0)

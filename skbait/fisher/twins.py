@@ -97,8 +97,8 @@ def _repeated(values: torch.Tensor) -> torch.Tensor:
     """Tell which values occur more than once, (N,) bool."""
     # equal values have equal bits, once there is no negative zero: only those are sorted whose
     # bits fall where others do
-    bits = (values + 0.0).view(torch.int32 if values.itemsize == 4 else torch.int64)
-    place = bits.to(torch.int64).remainder(16 * len(values) + 1)
+    values = values.to(EXACT) + 0.0
+    place = values.view(torch.int64).remainder(16 * len(values) + 1)
     suspects = torch.nonzero(torch.bincount(place)[place] > 1)[:, 0]
     ordered, order = values[suspects].sort()
     same = ordered[1:] == ordered[:-1]
