@@ -30,9 +30,11 @@ class ForwardAhead(Forward):
         Where M and F are; changed by the choices.
     """
 
-    def _allocate(self) -> None:
+    def _prepare(self) -> None:
         features = self.state.pool.features
         self.after = features.new_empty(len(features) * 2 * AHEAD)
+        self.rows: list[int] = []  # the foreseen ones
+        self.at = self.added = 0  # how many of them are chosen, and how many the state knows of
 
     def _look_at(self, s: int, left: int) -> tuple[float, float, float]:
         """Exact gain, 1 + a and c of s; by a new course where s is not next in the present one."""
@@ -137,10 +139,6 @@ class ForwardAhead(Forward):
             part = slice(self.added, self.at)
             self.state.follow(self.course, part, self.rows[part])
             self.added = self.at
-
-    def _forget(self) -> None:
-        self.rows: list[int] = []  # the foreseen ones
-        self.at = self.added = 0  # how many of them are chosen, and how many the state knows of
 
     def _is_first(self, s: int, closed: set[int]) -> bool:
         """Tell whether no open row of the same content comes before s."""

@@ -81,7 +81,7 @@ class DenseForm:
         if capacity > size // 2:
             capacity = min(capacity, max(64, size // 2))
             capacity -= capacity % rank
-        self.u = self.inverse.new_empty(size, max(capacity, 1))
+        self.u = self.inverse.new_empty(size, max(capacity, rank))
         self.w = torch.empty_like(self.u)
         self.used = 0
         self.rounded: torch.Tensor | None = None  # see `foresight`
@@ -152,18 +152,15 @@ class DenseForm:
         return BLURRED if self.rounds else 0.0
 
     def sharpen(self) -> bool:
-        """Have F in float64 from here on; False where that is so already."""
+        """Have F in float64 from here on; False where that is so already.
+
+        What comes from the rounded F is dropped: `blocks` makes it again.
+        """
         if not self.rounds:
             return False
         self.rounds, self.blur, self.fisher = False, 0.0, None
-        if self.inverse is not None:
-            self._restart()
+        self.inverse = self.sandwich = None
         return True
-
-    def _restart(self) -> None:
-        """Work all choices into the matrices, afresh."""
-        self.inverse, self.sandwich = self._solve()
-        self.used, self.rounded = 0, None
 
     def _blurred(self, u: torch.Tensor, c: torch.Tensor) -> None:
         """Reckon with the rounding of F in c = diag(uᵀFu)."""
@@ -173,9 +170,10 @@ class DenseForm:
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
-        if self.chosen:
+        if self.chosen or self.inverse is None:
             # not from the changes kept so far: they may be why the blocks are asked for anew
-            self._restart()
+            self.inverse, self.sandwich = self._solve()
+            self.used, self.rounded = 0, None
         if self.pool.n_columns == 1:
             return self._both_quadratic()
         return quadratic(self.pool, self.inverse), quadratic(self.pool, self.sandwich)
@@ -337,8 +335,6 @@ class DenseForm:
         if self.used + u.shape[1] > self.u.shape[1]:
             self._fold()
         self.chosen += rows
-        if u.shape[1] > self.u.shape[1]:
-            self.u, self.w = (u.new_empty(len(u), u.shape[1]) for _ in range(2))
         new = slice(self.used, self.used + u.shape[1])
         self.u[:, new], self.w[:, new] = u, w
         self.used = new.stop

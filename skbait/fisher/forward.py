@@ -13,7 +13,6 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import downdate, gain, gains_among
-from skbait.fisher.dense import BLURRED
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.twins import Twins
 
@@ -82,7 +81,7 @@ class Forward:
             if left == 1:
                 return [*self.chosen, s]
             exact = self._look_at(s, left)
-            if self.state.blur > BLURRED and self._sharpen():
+            if self.state.blur > self.state.doubt and self._sharpen():
                 continue
             if not self._trust(s, score, *exact) and self._renew():
                 continue  # the choice itself rested on bad scores
@@ -97,14 +96,13 @@ class Forward:
         self.a, self.c = self.state.blocks()
         self.start = 1.0 + _trace(self.a), _trace(self.c)
         pool = self.state.pool
-        self._allocate()
-        self._forget()
+        self._prepare()
         self._score()
         if pool.features.dtype != EXACT or self.state.by_matrix:
             self._probe()
 
-    def _allocate(self) -> None:
-        """Memory for what a choice changes, in the dtype of the pass."""
+    def _prepare(self) -> None:
+        """Memory for what a choice changes, in the dtype of the pass; nothing is looked at yet."""
         pool = self.state.pool
         self.products = pool.features.new_empty(len(pool), pool.rank, 2 * pool.rank)
 
@@ -163,7 +161,7 @@ class Forward:
         exact = self._exact(near.tolist())
         best = exact.max()
         close = int((exact >= best - self.state.blur * best.abs()).sum()) > 1
-        if (close or self.state.blur > BLURRED) and self._sharpen():
+        if (close or self.state.blur > self.state.doubt) and self._sharpen():
             return self._best()
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
@@ -227,22 +225,12 @@ class Forward:
     def _flush(self) -> None:
         """Let the state know of all choices; here it always does."""
 
-    def _forget(self) -> None:
-        """Drop what was looked at ahead; here nothing is."""
-
     def _sharpen(self) -> bool:
-        """Have F in float64 from here on; False where that is so already."""
+        """Have F, and all that comes of it, in float64 from here on; False where that is so."""
         self._flush()
-        blur = self.state.blur
         if not self.state.sharpen():
             return False
-        if blur > BLURRED:
-            self._start()
-            return True
-        self._forget()
-        # the running scores come from the rounded F, whose error grows by cancellation from now on
-        self.floor = max(self.floor, blur)
-        self.error = max(self.error, self.floor)
+        self._start()
         return True
 
     def _hidden(self, top: float) -> bool:
