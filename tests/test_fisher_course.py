@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Choices played in one go, and first scores from matrices, against the same a step at a time."""
+"""Choices played in one go against the same a step at a time."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import pytest
 import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import ahead, backward, cost, factored, forward, select
+from skbait.fisher import ahead, backward, select
 from skbait.fisher.blocks import downdate, gain
 from skbait.fisher.course import OUTSIDE, course, foresee, play
-from skbait.fisher.factors import factor
-from skbait.fisher.linalg import semidefinite_root
-from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
-from skbait.fisher.rows import Rows, explicit
 
 
 def dense_state(seed, n_rows=30, size=7):
@@ -207,80 +201,3 @@ def test_equal_rows_are_foreseen_in_pool_order(monkeypatch):
     rows = rows.pool(torch.arange(300).repeat(4))
     select(*rows.args, 60, variant="binary", form="dense")
     assert len(passes) < 30
-
-
-@pytest.mark.parametrize("n_features", [1, 2, 3, 5, 9])
-@pytest.mark.parametrize(("variant", "n_classes"), [("exp", 4), ("exact", 3), ("binary", 3)])
-def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, seed):
-    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=n_classes)
-    rows = Rows(problem.h, problem.p, partial(factor, variant=variant, top_c=2))
-    v = explicit(rows.features, rows.coefficients)  # (P, N·r)
-    out = torch.zeros(rows.size, rows.size, dtype=torch.float64)
-    mean_fisher(rows, 0.5, out)
-    torch.testing.assert_close(mirror(out, rows.n_columns), 0.5 * v @ v.T)
-    matrix = torch.randn(rows.size, rows.size, dtype=torch.float64)
-    matrix = matrix + matrix.T
-    by_row = v.T.reshape(len(rows), rows.rank, -1)
-    torch.testing.assert_close(quadratic(rows, matrix), by_row @ matrix @ by_row.mT)
-
-
-@pytest.mark.parametrize("rank", [1, 4, 9])
-@pytest.mark.parametrize("n_features", [1, 3, 9])
-def test_squared_norms_are_quadratic_forms(n_features, rank, seed):
-    """From triangular roots, of singular matrices too."""
-    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=3)
-    rows = Rows(problem.h, problem.p, partial(factor, variant="binary", top_c=2))
-    generator = torch.Generator().manual_seed(seed)
-    matrices, roots = [], []
-    for _ in range(2):
-        half = torch.randn(n_features, rank, generator=generator, dtype=torch.float64)
-        matrices.append(half @ half.T)
-        roots.append(semidefinite_root(matrices[-1]))
-        torch.testing.assert_close(roots[-1], torch.tril(roots[-1]))
-        torch.testing.assert_close(roots[-1] @ roots[-1].T, matrices[-1])
-    expected = torch.stack([((rows.features @ m) * rows.features).sum(1) for m in matrices])
-    torch.testing.assert_close(
-        squared_norms(rows, torch.stack(roots)), expected.double(), rtol=1e-5, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("n_features", [1, 3, 4, 5, 17, 256])
-def test_panels_cover_every_column_once(n_features):
-    columns = [i for panel in panels(n_features) for i in range(panel.start, panel.stop)]
-    assert columns == list(range(n_features))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", ["gauss", "cnn", "unit"])
-@pytest.mark.parametrize("n_labeled", [0, 1, 100])
-@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
-def test_scores_from_a_matrix_or_from_kernels(variant, n_labeled, kind, dtype, seed, monkeypatch):
-    """The two ways to first scores of the factored form."""
-    rows = random_rows(
-        seed=seed, n_pool=100, n_labeled=n_labeled, n_features=20, n_classes=5, kind=kind
-    ).map(lambda t: t.to(dtype))
-    picks, gains = [], []
-    for largest in [0, 2**29]:
-        monkeypatch.setattr(cost, "MATRIX_BYTES", largest)
-        monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
-        got = select(*rows.args, 15, variant=variant, form="factored")
-        picks.append(got.positions.tolist())
-        gains.append(got.gains)
-    assert picks[0] == picks[1]
-    tolerance = 1e-7 if dtype == torch.float64 else 1e-3
-    torch.testing.assert_close(*gains, rtol=tolerance, atol=tolerance * float(gains[0].max()))
-
-
-def test_a_matrix_that_lost_its_digits_gives_way_to_kernels(monkeypatch):
-    rows = random_rows(seed=5, n_pool=60, n_labeled=10, n_features=10)
-    expected = select(*rows.args, 10, form="factored").positions.tolist()
-    right = factored.FactoredForm._sandwich
-    monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
-    monkeypatch.setattr(factored.FactoredForm, "_sandwich", lambda self: 1.01 * right(self))
-    states = []
-    start = forward.Forward._start
-    monkeypatch.setattr(
-        forward.Forward, "_start", lambda self: (states.append(self.state), start(self))[1]
-    )
-    assert select(*rows.args, 10, form="factored").positions.tolist() == expected
-    assert not states[-1].by_matrix

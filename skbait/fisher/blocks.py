@@ -83,21 +83,19 @@ def downdate(
     g, s : torch.Tensor of shape (r, r), float64
         G and S of the chosen row.
     """
-    if a.shape[1] == 1:
-        p, q = p[:, 0, 0], q[:, 0, 0]
-    p, q = p.to(a.dtype), q.to(a.dtype)
     # Whatever allocates comes before the first change: see `for_chunks`.
     if a.shape[1] == 1:
+        p, q = p[:, 0, 0].to(a.dtype), q[:, 0, 0].to(a.dtype)
         x = p * g[0, 0]
         # c - 2 g p q + g² s p² = c - x (2 q - s x)
         y = torch.addcmul(2.0 * q, x, s[0, 0], value=-1.0)
         a[:, 0, 0].addcmul_(x, p, value=-1.0)
         c[:, 0, 0].addcmul_(x, y, value=-1.0)
         return
-    x = p @ g  # (N, r, r)
-    y = q - 0.5 * (x @ s)
-    # c - x yᵀ - y xᵀ as one product of (x, y) with (y, x)ᵀ
-    t = torch.bmm(torch.cat([x, y], dim=2), torch.cat([y, x], dim=2).mT)
-    change = torch.bmm(x, p.mT)
+    # what is subtracted has no more digits than p and q
+    x, half = (p @ torch.cat([g, 0.5 * g @ s], dim=1).to(p)).chunk(2, dim=2)  # (N, r, r) each
+    y = q - half
+    change, half = torch.bmm(x, p.mT), torch.bmm(x, y.mT)
     a -= change
-    c -= t
+    c -= half
+    c -= half.mT

@@ -162,6 +162,10 @@ class DenseForm:
         self.inverse = self.sandwich = None
         return True
 
+    def refine(self) -> bool:
+        """See `FactoredForm`: there is nothing to do."""
+        return False
+
     def _blurred(self, u: torch.Tensor, c: torch.Tensor) -> None:
         """Reckon with the rounding of F in c = diag(uᵀFu)."""
         if self.rounds:

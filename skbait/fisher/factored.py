@@ -57,6 +57,8 @@ class FactoredForm:
         self.precision = GramPrecision(h, a, problem.regularization, problem.n_steps)
         self.n_labeled = len(h)
         self.by_matrix = goes_by_matrix(problem)
+        # whether the products of its F are made in the dtype of the pass: see `refine`
+        self.rounds = True
 
     def to_exact(self, pool: Rows) -> None:
         """Go on with the same rows in float64.
@@ -75,6 +77,20 @@ class FactoredForm:
         """See `DenseForm`: there is nothing to do."""
         return False
 
+    def refine(self) -> bool:
+        """Make first blocks with more digits from here on; False where only float64 has more.
+
+        Only what comes by a matrix M⁻¹FM⁻¹ has fewer digits than the pass allows for.
+        """
+        in_float32 = self.pool.features.dtype != EXACT
+        if self.by_matrix and self.rounds and in_float32:
+            self.rounds = False
+            return True
+        if self.by_matrix and not in_float32:
+            self.by_matrix = False
+            return True
+        return False
+
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
         n, rank = len(self.pool), self.pool.rank
@@ -91,7 +107,9 @@ class FactoredForm:
                 self._add_kernels(reduced, None, None, c)
             else:
                 self._add_kernels(reduced, rows, self._reduced(rows), c)
-        c /= self.total
+        lam = self.precision.regularization
+        c /= self.total * lam
+        c /= lam
         return a, symmetrise(c)
 
     def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,7 +249,8 @@ class FactoredForm:
         size = self.pool.size
         fisher = torch.zeros(size, size, dtype=EXACT, device=self.pool.features.device)
         for rows in self.fisher_rows:
-            mean_fisher(rows, 1.0 / self.total, fisher)
+            dtype = self.pool.features.dtype if self.rounds else EXACT
+            mean_fisher(rows, 1.0 / self.total, fisher, dtype)
         fisher = mirror(fisher, self.pool.n_columns)
         return symmetrise(self.precision.solve(self.precision.solve(fisher).T.contiguous()))
 
@@ -254,7 +273,7 @@ class FactoredForm:
         self.pool.for_chunks(write, 8 * (rank * 3 * n_reduced + self.pool.n_features))
 
     def _add_kernels(self, reduced, rows: Rows | None, other, c: torch.Tensor) -> None:
-        """Add the sum over j of m(x, j) m(x, j)ᵀ to every c_x.
+        """Add λ² times the sum over j of m(x, j) m(x, j)ᵀ to every c_x.
 
         With ``rows=None`` j runs over the pool itself and m(x, j) = m(j, x)ᵀ halves the work.
         """
@@ -266,7 +285,7 @@ class FactoredForm:
         # square blocks of kernels: large enough for full speed of the matrix product
         block = max(1, int((KERNEL_BYTES[c.device.type] / size) ** 0.5) // rank)
         chunk_size = min(block, len(rows))
-        scale = 1.0 / self.precision.regularization
+        memory = c.new_empty((block * rank) ** 2, dtype=pool.features.dtype)
 
         def work(x: slice) -> None:
             change = torch.zeros_like(c[x])
@@ -279,10 +298,11 @@ class FactoredForm:
                 # of it, which count for both sides
                 on_diagonal = symmetric and start == x.start
                 j = slice(start, x.stop if on_diagonal else min(start + chunk_size, len(rows)))
-                m = kernel(hx, ax, rows.features[j], rows.coefficients[j])
+                shape = len(hx) * rank, (j.stop - j.start) * rank
+                m = memory[: shape[0] * shape[1]].view(shape)
+                kernel(hx, ax, rows.features[j], rows.coefficients[j], out=m)
                 if len(reduced):
                     m.addmm_(bx.T, other[:, j.start * rank : j.stop * rank], alpha=-1)
-                m *= scale
                 by_x = m.view(-1, rank, m.shape[1])
                 change += torch.bmm(by_x, by_x.mT).to(EXACT)
                 if symmetric and not on_diagonal:

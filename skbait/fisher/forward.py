@@ -27,6 +27,8 @@ DRIFT = 1e-3
 TIE = 1e-10
 # Rows, the best and others, whose first scores are compared with exact ones.
 PROBED = 8
+# First scores further off than this are made with more digits where that costs the steps nothing.
+REFINED = 2e-5
 # With more rows than this close to the best in float32, all scores are made in float64.
 CROWD = 1024
 # Of close calls so many are scored at a time.
@@ -123,9 +125,10 @@ class Forward:
         if len(off) == 0:
             return
         worst = float(off.max())
+        if not worst <= (REFINED if self._in_float32() else DRIFT) and self.state.refine():
+            self._start()
+            return
         if not worst <= DRIFT:
-            if not self._in_float32():
-                self.state.by_matrix = False
             self._renew()
             return
         self.floor = max(self.floor, 2.0 * worst)
@@ -284,4 +287,4 @@ class Forward:
 
 def _trace(blocks: torch.Tensor) -> torch.Tensor:
     """Trace of every (r, r) block, (N,)."""
-    return blocks.diagonal(dim1=1, dim2=2).sum(1)
+    return sum(blocks[:, i, i] for i in range(blocks.shape[1]))

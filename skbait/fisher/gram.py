@@ -13,7 +13,7 @@ import torch
 
 from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
 from skbait.fisher.matrices import panels
-from skbait.fisher.rows import kernel
+from skbait.fisher.rows import kernel, padded
 
 # A product smaller than this on one side is not worth cutting into panels.
 WIDE = 128
@@ -77,7 +77,7 @@ class GramPrecision:
         h, a, root_inverse = self.rows()
         columns = kernel(h, a, features, coefficients)
         if min(columns.shape) < WIDE:
-            return root_inverse @ columns
+            return (columns.T @ root_inverse.T).T
         # lower triangular: in four panels 5/8 of it
         parts = panels(len(root_inverse))
         return torch.cat(
@@ -116,9 +116,11 @@ class GramPrecision:
         if self.n:
             n_columns, m = a.shape[2], u.shape[1]
             flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
-            wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m))  # (n, r, m)
-            alpha = root_inverse.T @ (root_inverse @ wu.view(-1, m))
-            t = torch.bmm(a.mT, alpha.view(-1, self.rank, m))  # (n, Q, m)
+            hu = (h @ padded(flat))[:, : n_columns * m].view(-1, n_columns, m)
+            wu = torch.bmm(a, hu).view(-1, m)  # (n·r, m)
+            # as rows: BLAS is faster this way round where they are few
+            alpha = ((wu.T @ root_inverse.T) @ root_inverse).T
+            t = torch.bmm(a.mT, alpha.reshape(-1, self.rank, m))  # (n, Q, m)
             change = (h.T @ t.view(self.n, -1)).view(-1, n_columns, m)
             u = u - change.permute(1, 0, 2).reshape(-1, m)
         return u / self.regularization

@@ -21,7 +21,7 @@ NARROW = 6
 SHORT = 2048
 
 
-def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
+def mean_fisher(rows: Rows, weight: float, out: torch.Tensor, dtype: torch.dtype = EXACT) -> None:
     """Add ``weight · Σ_x A_xᵀA_x ⊗ h_x h_xᵀ`` to `out`.
 
     Block (k, l) is ``Hᵀ diag((AᵀA)[k, l]) H``, symmetric, so the sum costs 5/8 of N·D²·Q(Q+1)/2
@@ -35,33 +35,51 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor) -> None:
         Factor of the sum.
     out : torch.Tensor of shape (Q·D, Q·D), float64
         Added to in place; only blocks k <= l, and of each the upper part: see `mirror`.
+    dtype : torch.dtype, default=torch.float64
+        Of the products. Those of float32 are summed in float64.
     """
     n_features, n_columns = rows.n_features, rows.n_columns
-    blocks = out.view(n_columns, n_features, n_columns, n_features)
+    parts = panels(n_features)
 
-    def add(k: int, chunk: slice) -> None:
-        h, a = rows.exact(chunk)
+    def add(k: int, sums: list[torch.Tensor], chunk: slice) -> None:
+        h, a = rows.features[chunk].to(dtype), rows.exact_coefficients(chunk)
         s = torch.bmm(a[:, :, k, None].mT, a[:, :, k:])[:, 0] * weight  # (n, Q-k)
         # (n, D·(Q-k)): rows scaled for all l >= k at once, features outermost
-        scaled = (h[:, :, None] * s[:, None, :]).reshape(len(h), -1)
-        width = n_columns - k
-        for panel in panels(n_features):
-            product = h[:, panel].T @ scaled[:, panel.start * width :]
-            product = product.view(panel.stop - panel.start, -1, width)  # (w, D - start, Q-k)
-            blocks[k, panel, k:, panel.start :] += product.transpose(1, 2)
+        scaled = (h[:, :, None] * s.to(dtype)[:, None, :]).reshape(len(h), -1)
+        rights = [scaled[:, panel.start * (n_columns - k) :] for panel in parts]
+        if dtype == EXACT:
+            for panel, right, total in zip(parts, rights, sums, strict=True):
+                total.addmm_(h[:, panel].T, right)
+            return
+        # this way round BLAS is quicker in float32
+        products = [(right.T @ h[:, panel]).T for panel, right in zip(parts, rights, strict=True)]
+        for product, total in zip(products, sums, strict=True):
+            total += product
 
     def add_one_column(chunk: slice) -> None:
         h = rows.features[chunk].to(EXACT, copy=True)  # (n, D)
         h *= (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt()
-        for panel in panels(n_features):
+        for panel in parts:
             out[panel, panel.start :].addmm_(h[:, panel].T, h[:, panel.start :])
 
     if n_columns == 1:
         rows.for_chunks(add_one_column, 8 * n_features)
         return
+    blocks = out.view(n_columns, n_features, n_columns, n_features)
     for k in range(n_columns):
-        bytes_per_row = 8 * (n_features * (n_columns - k + 2) + 2 * rows.rank * n_columns)
-        rows.for_chunks(partial(add, k), bytes_per_row)
+        width = n_columns - k
+        shapes = [
+            (panel.stop - panel.start, (n_features - panel.start) * width) for panel in parts
+        ]
+        if dtype == EXACT:
+            sums = [out.new_zeros(*shape) for shape in shapes]
+        else:  # as the products are
+            sums = [out.new_zeros(*shape[::-1]).T for shape in shapes]
+        numbers = n_features * (width + 2) + 2 * rows.rank * n_columns
+        rows.for_chunks(partial(add, k, sums), dtype.itemsize * numbers, SHORT)
+        for panel, total in zip(parts, sums, strict=True):
+            total = total.unflatten(1, (-1, width))  # (w, D - start, Q-k)
+            blocks[k, panel, k:, panel.start :] += total.transpose(1, 2)
 
 
 def rounded_fisher(rows: Rows, weight: float, out: torch.Tensor, signs: torch.Tensor) -> float:

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Products with factors that are never formed, and first scores from matrices or kernels."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from fisher_problems import DEVICES, random_rows
+from fisher_problems import one_thread as one_thread  # autouse
+
+from skbait.fisher import cost, factored, forward, select
+from skbait.fisher import rows as rows_module
+from skbait.fisher.factors import factor
+from skbait.fisher.linalg import semidefinite_root
+from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
+from skbait.fisher.rows import Rows, adjoint, explicit, kernel, padded, project
+
+
+def rows_of(seed, dtype, variant="exp", device="cpu", n_rows=21):
+    """Some rows in `dtype`, and their V as rows (N, r, P)."""
+    problem = random_rows(seed=seed, n_pool=n_rows, n_features=5, n_classes=4)
+    problem = problem.map(lambda t: t.to(device))
+    make_factor = partial(factor, variant=variant, top_c=2)
+    rows = Rows(problem.h.to(dtype), problem.p, make_factor, chunk_size=8)
+    v = explicit(rows.features, rows.coefficients).T
+    return rows, v.reshape(n_rows, rows.rank, rows.size)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("m", [1, 2, 4, 5, 9])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_are_those_of_explicit_factors(dtype, variant, m, device, seed, monkeypatch):
+    """Whatever BLAS is given instead: more columns, sums of products of few rows."""
+    rows, v = rows_of(seed, dtype, variant, device)
+    directions = torch.randn(rows.size, m, dtype=dtype, device=device)
+    out = torch.empty(len(rows), rows.rank, m, dtype=dtype, device=device)
+    seen = []
+    project(rows, directions, lambda chunk, values: seen.append(values.clone()), out=out)
+    torch.testing.assert_close(out, v @ directions)
+    torch.testing.assert_close(torch.cat(seen), out)
+    for batched in (4, 512):
+        monkeypatch.setattr(rows_module, "BATCHED", batched)
+        chunk = slice(3, 20)
+        back = adjoint(rows, chunk, out[chunk])
+        expected = torch.einsum("nrp,nrm->pm", v[chunk], out[chunk])
+        torch.testing.assert_close(back, expected)
+
+
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_kernels_are_those_of_explicit_factors(variant, seed):
+    rows, v = rows_of(seed, torch.float64, variant)
+    some, others = slice(0, 4), slice(4, 21)
+    h, a = rows.features, rows.coefficients
+    expected = v[some].flatten(0, 1) @ v[others].flatten(0, 1).T
+    found = kernel(h[some], a[some], h[others], a[others])
+    torch.testing.assert_close(found, expected)
+    out = torch.empty_like(expected)
+    assert kernel(h[some], a[some], h[others], a[others], out=out) is out
+    torch.testing.assert_close(out, expected)
+    assert kernel(h[:0], a[:0], h, a).shape == (0, 21 * rows.rank)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [1, 2, 12, 13, 16, 17, 48])
+def test_padding_adds_columns_of_zeros(width, dtype):
+    columns = torch.randn(3, width, dtype=dtype)
+    found = padded(columns)
+    assert torch.equal(found[:, :width], columns)
+    assert not found[:, width:].any()
+    step = {torch.float32: 16, torch.float64: 12}[dtype]
+    assert found.shape[1] == (1 if width == 1 else -(-width // step) * step)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize(("variant", "n_classes"), [("exp", 4), ("exact", 3), ("binary", 3)])
+def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, seed):
+    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=n_classes)
+    rows = Rows(problem.h, problem.p, partial(factor, variant=variant, top_c=2), chunk_size=7)
+    v = explicit(rows.features, rows.coefficients)  # (P, N·r)
+    out = torch.zeros(rows.size, rows.size, dtype=torch.float64)
+    mean_fisher(rows, 0.5, out)
+    torch.testing.assert_close(mirror(out, rows.n_columns), 0.5 * v @ v.T)
+    rounded = torch.zeros_like(out)
+    mean_fisher(rows, 0.5, rounded, torch.float32)
+    off = (mirror(rounded, rows.n_columns) - out).abs().max()
+    assert off <= 1e-6 * out.trace()
+    assert rows.n_columns == 1 or off > 0.0
+    matrix = torch.randn(rows.size, rows.size, dtype=torch.float64)
+    matrix = matrix + matrix.T
+    by_row = v.T.reshape(len(rows), rows.rank, -1)
+    torch.testing.assert_close(quadratic(rows, matrix), by_row @ matrix @ by_row.mT)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 9])
+@pytest.mark.parametrize("n_features", [1, 3, 9])
+def test_squared_norms_are_quadratic_forms(n_features, rank, seed):
+    """From triangular roots, of singular matrices too."""
+    problem = random_rows(seed=seed, n_pool=20, n_features=n_features, n_classes=3)
+    rows = Rows(problem.h, problem.p, partial(factor, variant="binary", top_c=2))
+    generator = torch.Generator().manual_seed(seed)
+    matrices, roots = [], []
+    for _ in range(2):
+        half = torch.randn(n_features, rank, generator=generator, dtype=torch.float64)
+        matrices.append(half @ half.T)
+        roots.append(semidefinite_root(matrices[-1]))
+        torch.testing.assert_close(roots[-1], torch.tril(roots[-1]))
+        torch.testing.assert_close(roots[-1] @ roots[-1].T, matrices[-1])
+    expected = torch.stack([((rows.features @ m) * rows.features).sum(1) for m in matrices])
+    torch.testing.assert_close(
+        squared_norms(rows, torch.stack(roots)), expected.double(), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 4, 5, 17, 256])
+def test_panels_cover_every_column_once(n_features):
+    columns = [i for panel in panels(n_features) for i in range(panel.start, panel.stop)]
+    assert columns == list(range(n_features))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["gauss", "cnn", "unit"])
+@pytest.mark.parametrize("n_labeled", [0, 1, 100])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_scores_from_a_matrix_or_from_kernels(variant, n_labeled, kind, dtype, seed, monkeypatch):
+    """The two ways to first scores of the factored form."""
+    rows = random_rows(
+        seed=seed, n_pool=100, n_labeled=n_labeled, n_features=20, n_classes=5, kind=kind
+    ).map(lambda t: t.to(dtype))
+    picks, gains = [], []
+    for largest in [0, 2**29]:
+        monkeypatch.setattr(cost, "MATRIX_BYTES", largest)
+        monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
+        got = select(*rows.args, 15, variant=variant, form="factored")
+        picks.append(got.positions.tolist())
+        gains.append(got.gains)
+    assert picks[0] == picks[1]
+    tolerance = 1e-7 if dtype == torch.float64 else 1e-3
+    torch.testing.assert_close(*gains, rtol=tolerance, atol=tolerance * float(gains[0].max()))
+
+
+def test_a_matrix_that_lost_its_digits_gives_way_to_kernels(monkeypatch):
+    rows = random_rows(seed=5, n_pool=60, n_labeled=10, n_features=10)
+    expected = select(*rows.args, 10, form="factored").positions.tolist()
+    right = factored.FactoredForm._sandwich
+    monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
+    monkeypatch.setattr(factored.FactoredForm, "_sandwich", lambda self: 1.01 * right(self))
+    states = []
+    start = forward.Forward._start
+    monkeypatch.setattr(
+        forward.Forward, "_start", lambda self: (states.append(self.state), start(self))[1]
+    )
+    assert select(*rows.args, 10, form="factored").positions.tolist() == expected
+    assert not states[-1].by_matrix
+
+
+@pytest.mark.parametrize(("off", "refined"), [(1e-6, False), (1e-4, True)])
+def test_a_rounded_matrix_is_made_again_where_it_shows(off, refined, monkeypatch):
+    """In float64 then; the passes stay in float32."""
+    rows = random_rows(seed=6, n_pool=200, n_labeled=10, n_features=24).map(lambda t: t.float())
+    expected = select(*rows.args, 4, form="factored").positions.tolist()
+    right = factored.FactoredForm._sandwich
+
+    def sandwich(state):
+        return (1.0 + off * state.rounds) * right(state)
+
+    monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
+    monkeypatch.setattr(factored.FactoredForm, "_sandwich", sandwich)
+    states = []
+    start = forward.Forward._start
+    monkeypatch.setattr(
+        forward.Forward, "_start", lambda self: (states.append(self.state), start(self))[1]
+    )
+    assert select(*rows.args, 4, form="factored").positions.tolist() == expected
+    assert len(states) == 1 + refined
+    assert states[-1].by_matrix
+    assert states[-1].rounds is not refined
+    assert states[-1].pool.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["shifted", "scaled", "cnn", "few"])
+@pytest.mark.parametrize("variant", ["exp", "exact"])
+def test_a_rounded_matrix_changes_no_pick(variant, kind, device, seed, monkeypatch):
+    problem = random_rows(
+        seed=seed, n_pool=400, n_labeled=3 if kind == "few" else 60, n_features=16, n_classes=4
+    )
+    generator = torch.Generator().manual_seed(seed)
+    by = torch.logspace(-2, 2, 16)[torch.randperm(16, generator=generator)]
+    change = {"shifted": lambda h: h + 30.0, "scaled": lambda h: h * by, "cnn": torch.relu}
+    problem = problem.features(change.get(kind, lambda h: h)).map(lambda t: t.float())
+    monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
+    options = {"variant": variant, "form": "factored"}
+    expected = select(*problem.map(lambda t: t.double()).args, 25, **options).positions
+    found = select(*problem.map(lambda t: t.to(device)).args, 25, **options).positions
+    assert found.tolist() == expected.tolist()
