@@ -35,6 +35,7 @@ def rows_of(seed, dtype, variant="exp", device="cpu", n_rows=21):
 def test_products_are_those_of_explicit_factors(dtype, variant, m, device, seed, monkeypatch):
     """Whatever BLAS is given instead: more columns, sums of products of few rows."""
     rows, v = rows_of(seed, dtype, variant, device)
+    monkeypatch.setattr(rows_module, "MANY", 10)
     directions = torch.randn(rows.size, m, dtype=dtype, device=device)
     out = torch.empty(len(rows), rows.rank, m, dtype=dtype, device=device)
     seen = []
@@ -67,7 +68,8 @@ def test_kernels_are_those_of_explicit_factors(variant, seed):
 @pytest.mark.parametrize("width", [1, 2, 12, 13, 16, 17, 48])
 def test_padding_adds_columns_of_zeros(width, dtype):
     columns = torch.randn(3, width, dtype=dtype)
-    found = padded(columns)
+    assert padded(columns, 100) is columns
+    found = padded(columns, 10_000)
     assert torch.equal(found[:, :width], columns)
     assert not found[:, width:].any()
     step = {torch.float32: 16, torch.float64: 12}[dtype]

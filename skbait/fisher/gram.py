@@ -13,7 +13,7 @@ import torch
 
 from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
 from skbait.fisher.matrices import panels
-from skbait.fisher.rows import kernel, padded
+from skbait.fisher.rows import kernel
 
 # A product smaller than this on one side is not worth cutting into panels.
 WIDE = 128
@@ -116,8 +116,7 @@ class GramPrecision:
         if self.n:
             n_columns, m = a.shape[2], u.shape[1]
             flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
-            hu = (h @ padded(flat))[:, : n_columns * m].view(-1, n_columns, m)
-            wu = torch.bmm(a, hu).view(-1, m)  # (n·r, m)
+            wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m)).view(-1, m)  # (n·r, m)
             # as rows: BLAS is faster this way round where they are few
             alpha = ((wu.T @ root_inverse.T) @ root_inverse).T
             t = torch.bmm(a.mT, alpha.reshape(-1, self.rank, m))  # (n, Q, m)

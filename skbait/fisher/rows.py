@@ -14,6 +14,8 @@ from skbait._backend import EXACT, for_chunks, rows_per_chunk
 TALL = 4096
 # Columns that it works out together there.
 BLOCKED = {torch.float32: 16, torch.float64: 12}
+# That matters from so many rows on.
+MANY = 2048
 # Rows of the products that a transposed one is the sum of, on a CPU.
 BATCHED = 512
 # Factors are kept in float64 as well where they take no more than this.
@@ -246,7 +248,7 @@ def project(
     # (D, Q·m), column k·m + j
     flat = directions.view(n_columns, rows.n_features, m).permute(1, 0, 2)
     width = n_columns * m
-    flat = padded(flat.reshape(rows.n_features, width).to(dtype))
+    flat = padded(flat.reshape(rows.n_features, width).to(dtype), len(rows))
     scalar = n_columns == rows.rank == 1
 
     def one(chunk: slice) -> None:
@@ -263,21 +265,23 @@ def project(
     rows.for_chunks(one, dtype.itemsize * numbers, TALL)
 
 
-def padded(columns: torch.Tensor) -> torch.Tensor:
+def padded(columns: torch.Tensor, n_rows: int) -> torch.Tensor:
     """Add columns of zeros up to a number for which BLAS is quick: up to three times as quick.
 
     Parameters
     ----------
     columns : torch.Tensor of shape (D, m), float32 or float64
-        What tall matrices are multiplied with.
+        What a matrix is multiplied with.
+    n_rows : int
+        Rows of the matrix.
 
     Returns
     -------
     torch.Tensor of shape (D, m or more)
-        The same where it is on a GPU.
+        The same where it is on a GPU, or the matrix is no tall one.
     """
     width, step = columns.shape[1], BLOCKED[columns.dtype]
-    if columns.device.type != "cpu" or width % step == 0 or width == 1:
+    if columns.device.type != "cpu" or n_rows < MANY or width % step == 0 or width == 1:
         return columns
     return torch.nn.functional.pad(columns, (0, -width % step))
 
@@ -308,7 +312,7 @@ def adjoint(rows: Rows, chunk: slice, coordinates: torch.Tensor) -> torch.Tensor
 
 def _transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """leftᵀ @ right of tall matrices, the sum of products of some rows."""
-    if left.device.type != "cpu":
+    if left.device.type != "cpu" or len(left) < MANY:
         return left.T @ right
     # a narrow product of long columns takes BLAS up to four times as long
     n = len(left) - len(left) % BATCHED
