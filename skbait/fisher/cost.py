@@ -88,7 +88,7 @@ def work_of_factored(problem: Problem) -> tuple[float, float]:
     memory = 8 * gram**2 + 8 * gram * pool.n_features
     if goes_by_matrix(problem):
         first = scores_by_matrix(problem)
-        memory += 4 * 8 * pool.size**2
+        memory += 2 * 8 * pool.size**2
     else:
         first = scores_by_kernels(problem)
         memory += 4 * len(pool) * rank * n_labeled * rank

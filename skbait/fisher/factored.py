@@ -17,7 +17,7 @@ from functools import partial
 
 import torch
 
-from skbait._backend import EXACT, for_chunks
+from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.cost import goes_by_matrix
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
@@ -33,8 +33,8 @@ class FactoredForm:
     """State of the forward selection without any P×P matrix.
 
     Cost: N·N_F·r²·L·r/2 multiply-adds for the first blocks, where N_F rows make F; then
-    3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, and
-    N·(D + r·Q + 2r²) after.
+    3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, or one
+    P×P matrix, and N·(D + r·Q + 2r²) after.
 
     Parameters
     ----------
@@ -245,14 +245,25 @@ class FactoredForm:
         return out
 
     def _sandwich(self) -> torch.Tensor:
-        """M⁻¹FM⁻¹ as a matrix, (P, P) float64."""
+        """M⁻¹FM⁻¹ as a matrix, (P, P) float64, symmetric up to rounding."""
         size = self.pool.size
         fisher = torch.zeros(size, size, dtype=EXACT, device=self.pool.features.device)
         for rows in self.fisher_rows:
             dtype = self.pool.features.dtype if self.rounds else EXACT
             mean_fisher(rows, 1.0 / self.total, fisher, dtype)
-        fisher = mirror(fisher, self.pool.n_columns)
-        return symmetrise(self.precision.solve(self.precision.solve(fisher).T.contiguous()))
+        matrix = mirror(fisher, self.pool.n_columns)
+
+        # in place: M⁻¹F some columns at a time, then the product, which is symmetric, by its rows
+        def solve_columns(part: slice) -> None:
+            matrix[:, part] = self.precision.solve(matrix[:, part])
+
+        def solve_rows(part: slice) -> None:
+            matrix[part] = self.precision.solve(matrix[part].T).T
+
+        chunk = rows_per_chunk(8 * 4 * size, size, device=matrix.device)
+        for_chunks(solve_columns, size, chunk)
+        for_chunks(solve_rows, size, chunk)
+        return matrix
 
     def _diagonal(self, reduced: torch.Tensor | None, out: torch.Tensor) -> None:
         """Write a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ; None: made in float64 on the way."""
