@@ -227,6 +227,15 @@ def test_equal_rows_keep_their_order(variant, regularization, form, dtype, seed)
             assert set(earlier) <= set(chosen[:place]), (chosen, row)
 
 
+@pytest.mark.parametrize("form", ["dense", "factored"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_regularization_that_overflows_is_refused(form, dtype):
+    rows = random_rows(seed=101).map(lambda t: t.to(dtype))
+    for regularization in (1e-300, 1e-120):
+        with pytest.raises(ValueError, match=f"regularization={regularization} is too small"):
+            select(*rows.args, 3, regularization=regularization, form=form)
+
+
 def test_regularization_that_float64_cannot_resolve_warns():
     rows = random_rows(seed=101)
     with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):

@@ -95,7 +95,7 @@ def downdate(
     # what is subtracted has no more digits than p and q
     x, half = (p @ torch.cat([g, 0.5 * g @ s], dim=1).to(p)).chunk(2, dim=2)  # (N, r, r) each
     y = q - half
-    change, half = torch.bmm(x, p.mT), torch.bmm(x, y.mT)
+    change, half = torch.bmm(x, p.mT).to(a.dtype), torch.bmm(x, y.mT).to(c.dtype)
     a -= change
     c -= half
     c -= half.mT

@@ -13,7 +13,7 @@ from skbait.fisher.problem import Problem
 DENSE_BYTES = 8 * 2**30
 # A matrix larger than this does not stay in a core's cache.
 CACHED_BYTES = 4 * 2**20
-# A matrix M⁻¹FM⁻¹ larger than this is not made: some of its size are needed.
+# A matrix M⁻¹FM⁻¹ larger than this is not made.
 MATRIX_BYTES = 512 * 2**20
 
 

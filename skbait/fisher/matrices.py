@@ -17,7 +17,7 @@ from skbait.fisher.rows import Rows
 
 # Panels of triangular matrices: their products are made in float32, fast in narrow ones too.
 NARROW = 6
-# Rows of one product in float32 whose rounding adds up, on a CPU.
+# Rows of one product, on a CPU: in float32 its rounding adds up.
 SHORT = 2048
 
 
@@ -36,7 +36,7 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor, dtype: torch.dtype
     out : torch.Tensor of shape (Q·D, Q·D), float64
         Added to in place; only blocks k <= l, and of each the upper part: see `mirror`.
     dtype : torch.dtype, default=torch.float64
-        Of the products. Those of float32 are summed in float64.
+        Of the products, for Q > 1. Those of float32 are summed in float64.
     """
     n_features, n_columns = rows.n_features, rows.n_columns
     parts = panels(n_features)
@@ -52,7 +52,9 @@ def mean_fisher(rows: Rows, weight: float, out: torch.Tensor, dtype: torch.dtype
                 total.addmm_(h[:, panel].T, right)
             return
         # this way round BLAS is quicker in float32
-        products = [(right.T @ h[:, panel]).T for panel, right in zip(parts, rights, strict=True)]
+        products = [
+            (right.T @ h[:, panel]).T.to(EXACT) for panel, right in zip(parts, rights, strict=True)
+        ]
         for product, total in zip(products, sums, strict=True):
             total += product
 

@@ -28,6 +28,8 @@ WEIGHTINGS = ("posterior", "original")
 
 # Below this fraction of tr(F) a λ is lost in the rounding of M: the two forms begin to differ.
 RESOLVED = 1e-11
+# Below this one its square, by which scores are divided, is none any more.
+LEAST = 1e-100
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def select(
     ------
     ValueError
         If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa` or
-        `fisher_samples` is out of range, or the features hold NaN or infinite numbers.
+        `fisher_samples` is out of range, λ is below 1e-100 of tr(F), or the features hold NaN or
+        infinite numbers.
 
     MemoryError
         If the factors of the pool alone are more than the device can hold.
@@ -185,6 +188,11 @@ def select(
     trace = _mean_trace(sources, norms, drawn, make_factor)
     size = n_parameters(variant, features.shape[1], n_classes)
     lam = _regularization(regularization, kappa, trace, size)
+    if lam < LEAST * trace:
+        raise ValueError(
+            f"regularization={lam:.3g} is too small for the mean information tr(F) = {trace:.3g}: "
+            f"scores would overflow. Choose one of at least {RESOLVED:.0e} of it, or 'auto'."
+        )
     if lam < RESOLVED * trace:
         warnings.warn(
             f"regularization={lam:.3g} is less than {RESOLVED:.0e} of the mean information "
