@@ -27,8 +27,6 @@ DRIFT = 1e-3
 TIE = 1e-10
 # Rows, the best and others, whose first scores are compared with exact ones.
 PROBED = 8
-# First scores further off than this are made with more digits where that costs the steps nothing.
-REFINED = 5e-6
 # With more rows than this close to the best in float32, all scores are made in float64.
 CROWD = 1024
 # Of close calls so many are scored at a time.
@@ -125,11 +123,11 @@ class Forward:
         if len(off) == 0:
             return
         worst = float(off.max())
-        if not worst <= (REFINED if self._in_float32() else DRIFT) and self.state.refine():
-            self._start()
-            return
         if not worst <= DRIFT:
-            self._renew()
+            if self.state.refine():
+                self._start()
+            else:
+                self._renew()
             return
         self.floor = max(self.floor, 2.0 * worst)
         self.error = max(self.error, self.floor)
