@@ -93,8 +93,8 @@ def downdate(
         c[:, 0, 0].addcmul_(x, y, value=-1.0)
         return
     # what is subtracted has no more digits than p and q
-    x, half = (p @ torch.cat([g, 0.5 * g @ s], dim=1).to(p)).chunk(2, dim=2)  # (N, r, r) each
-    y = q - half
+    x, y = (p @ torch.cat([g, 0.5 * g @ s], dim=1).to(p)).chunk(2, dim=2)  # (N, r, r) each
+    y = q - y
     change, half = torch.bmm(x, p.mT).to(a.dtype), torch.bmm(x, y.mT).to(c.dtype)
     a -= change
     c -= half
