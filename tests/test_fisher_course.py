@@ -99,7 +99,7 @@ def choices_by_updates(v, inverse, sandwich, n):
         half = q - 0.5 * g * float(c_s) * p
         q_all -= (torch.outer(half, p) + torch.outer(p, half)) * g
         p_all -= torch.outer(p, p) * g
-        scores = gain(a, c)
+        scores = gain(a, c)[0]
         scores[chosen] = -torch.inf
         chosen.append(int(scores.argmax()))
         best.append(float(scores.max()))

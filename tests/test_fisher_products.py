@@ -12,6 +12,7 @@ from fisher_problems import one_thread as one_thread  # autouse
 
 from skbait.fisher import cost, factored, forward, select
 from skbait.fisher import rows as rows_module
+from skbait.fisher.blocks import gain
 from skbait.fisher.factors import factor
 from skbait.fisher.linalg import semidefinite_root
 from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
@@ -93,7 +94,17 @@ def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, s
     matrix = torch.randn(rows.size, rows.size, dtype=torch.float64)
     matrix = matrix + matrix.T
     by_row = v.T.reshape(len(rows), rows.rank, -1)
-    torch.testing.assert_close(quadratic(rows, matrix), by_row @ matrix @ by_row.mT)
+    blocks, sizes = quadratic(rows, matrix)
+    torch.testing.assert_close(blocks, by_row @ matrix @ by_row.mT)
+    # the sums t of features alone, then what their sums over classes are made of
+    inner = torch.einsum("nd,kdle,ne->nkl", rows.features, _in_blocks(matrix, rows), rows.features)
+    a = rows.coefficients.abs()
+    torch.testing.assert_close(sizes, torch.einsum("nik,nkl,nil->n", a, inner.abs(), a))
+    assert bool((sizes >= (1.0 - 1e-9) * blocks.diagonal(dim1=1, dim2=2).sum(1).abs()).all())
+
+
+def _in_blocks(matrix, rows):
+    return matrix.view(rows.n_columns, rows.n_features, rows.n_columns, rows.n_features)
 
 
 @pytest.mark.parametrize("rank", [1, 4, 9])
@@ -180,6 +191,99 @@ def test_a_rounded_matrix_is_made_again_where_it_shows(off, refined, monkeypatch
     assert states[-1].by_matrix
     assert states[-1].rounds is not refined
     assert states[-1].pool.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", ["dense", "factored"])
+def test_rows_of_little_information_do_not_speak_for_the_best(form, seed, monkeypatch):
+    """Most of their digits cancel; that is known, and no reason to make all scores anew."""
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(1700, 24, generator=generator).relu() / torch.arange(1, 25)
+    logits = (h - h.mean(0)) @ torch.randn(24, 20, generator=generator)
+    p = torch.softmax(0.3 * logits / logits.std(), dim=1)
+    h *= torch.rand(len(h), 1, generator=generator) ** 2
+    rows = [h[200:], p[200:], h[:200], p[:200]]
+    exact = select(*(t.double() for t in rows), 10, form=form)
+    monkeypatch.setattr(cost, "scores_by_kernels", lambda problem: 1e300)
+    seen = []
+    run = forward.Forward.run
+
+    def look(state, n_steps):
+        every = torch.arange(len(state.gains))
+        assert state.renewals == 0
+        assert form == "dense" or state.state.rounds
+        seen.append((state.gains.clone(), state.floor * state._amplification(every)))
+        return run(state, n_steps)
+
+    monkeypatch.setattr(forward.Forward, "run", look)
+    found = select(*rows, 10, form=form)
+    assert found.positions.tolist() == exact.positions.tolist()
+    ((gains, believed),) = seen
+    off = (gains - exact.gains).abs() / exact.gains
+    best = gains.topk(20).indices
+    assert off.max() > 5.0 * off[best].median()
+    assert bool((off <= 5.0 * believed).all())
+    assert believed[best].median() < 1e-3
+    assert believed[best].median() < 0.2 * believed.max()
+
+
+@pytest.mark.parametrize("form", ["dense", "factored"])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_a_choice_by_a_score_further_off_than_believed_is_made_again(
+    variant, form, seed, monkeypatch
+):
+    """Of two rows that differ by 2e-4 the worse one seems better by as much, unsuspected."""
+    problem = random_rows(seed=seed, n_pool=100, n_labeled=10, n_features=8, n_classes=4)
+    options = {"variant": variant, "form": form, "oversample": 1.0}
+    best = int(select(*problem.args, 2, **options).positions[0])
+    h, p, *labeled = problem.args
+    args = [torch.cat([h, h[best, None] * (1.0 - 1e-4)]), torch.cat([p, p[best, None]]), *labeled]
+    args = [t.float() for t in args]
+    expected = select(*(t.double() for t in args), 3, **options).positions.tolist()
+    assert expected[0] == best
+    start, trust = forward.Forward._start, forward.Forward._trust
+    answers = []
+
+    def mislead(state):
+        start(state)
+        if state.chosen or not state._in_float32():
+            return
+        state.floor = state.error = 1e-9
+        state.c[-1] *= 1.0 + 4e-4
+        state._score()
+        assert int(state.gains.argmax()) == 100
+
+    def answer(*args):
+        answers.append(trust(*args))
+        return answers[-1]
+
+    monkeypatch.setattr(forward.Forward, "_start", mislead)
+    monkeypatch.setattr(forward.Forward, "_trust", answer)
+    assert select(*args, 3, **options).positions.tolist() == expected
+    assert answers[0] is False
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_slopes_bound_how_far_gains_change(rank, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def blocks(scale):
+        half = torch.randn(200, rank, rank, generator=generator, dtype=torch.float64)
+        return scale * half @ half.mT
+
+    spread = 10.0 ** (4.0 * torch.rand(200, 1, 1, generator=generator, dtype=torch.float64) - 2.0)
+    a, c = blocks(spread), blocks(1.0)
+    found, slope = gain(a, c)
+    g = torch.linalg.inv(torch.eye(rank, dtype=torch.float64) + a)
+    torch.testing.assert_close(found, (g * c).sum((1, 2)))
+    norm = torch.linalg.matrix_norm(g, 2)
+    assert bool((slope >= norm * (1.0 - 1e-12)).all())
+    assert bool((slope <= (norm * (1.0 if rank < 3 else rank)).clamp_max(1.0) + 1e-12).all())
+    change = blocks(1e-7)
+    size = change.diagonal(dim1=1, dim2=2).sum(1)
+    # to first order
+    assert bool(((gain(a, c + change)[0] - found).abs() <= 1.001 * slope * size + 1e-14).all())
+    by_a = (gain(a + change, c)[0] - found).abs()
+    assert bool((by_a <= 1.001 * slope * found * size + 1e-14).all())
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -12,13 +12,15 @@ import torch
 
 from skbait._backend import EXACT
 from skbait.fisher.course import Course, foresee, play
-from skbait.fisher.forward import CROWD, DRIFT, TIE, WIDE, Forward
+from skbait.fisher.forward import CROWD, DRIFT, TIE, Forward
 from skbait.fisher.rows import project
 
 # Rows among which the next choices are sought.
 CANDIDATES = 2048
 # At most so many choices are foreseen.
 AHEAD = 24
+# Rows whose scores come within this fraction of a foreseen one are looked at.
+WIDE = 8e-3
 
 
 class ForwardAhead(Forward):
@@ -36,15 +38,14 @@ class ForwardAhead(Forward):
         self.rows: list[int] = []  # the foreseen ones
         self.at = self.added = 0  # how many of them are chosen, and how many the state knows of
 
-    def _look_at(self, s: int, left: int) -> tuple[float, float, float]:
-        """Exact gain, 1 + a and c of s; by a new course where s is not next in the present one."""
+    def _look_at(self, s: int, left: int) -> tuple[float, float]:
+        """Exact gain and slope of s; by a new course where s is not next in the present one."""
         if self.at == len(self.rows) or self.rows[self.at] != s:
             self._flush()
             rows = self._foreseen(s, min(AHEAD, left))
             self._set_out(rows, self.state.course(rows))
         j = self.at
-        exact, precision = self.course.gains[j], self.course.precisions[j]
-        return exact, precision, exact * precision
+        return self.course.gains[j], 1.0 / self.course.precisions[j]
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, and what comes after it as far as that is certain."""
@@ -74,7 +75,7 @@ class ForwardAhead(Forward):
         dtype = self.state.pool.features.dtype
         after = self.after[: n * 2 * k].view(n, 2, k)
         blocks = torch.stack([self.a[:, 0, 0], self.c[:, 0, 0]], dim=1).to(dtype)
-        threshold = torch.tensor(course.gains[1:], dtype=EXACT) * (1.0 - 2.0 * WIDE)
+        threshold = torch.tensor(course.gains[1:], dtype=EXACT) * (1.0 - WIDE)
         threshold = threshold.to(blocks)
         a0, c0 = self.start
         lost = self.error * (c0 + a0 * max(course.gains[1:], default=0.0))
@@ -113,7 +114,7 @@ class ForwardAhead(Forward):
         doubt = self.state.doubt + TIE
         closed = {*self.chosen, *self.rows[self.at : j]}
         while j < len(self.rows) and not self.crowded:
-            s, exact, precision = self.rows[j], self.course.gains[j], self.course.precisions[j]
+            s, exact = self.rows[j], self.course.gains[j]
             if not self._is_first(s, closed):
                 break
             near = {x: found for x, found in self.near[j].items() if x not in closed}
@@ -126,9 +127,10 @@ class ForwardAhead(Forward):
             if len(near) > CROWD or not max(others, default=-1.0) < surely:
                 break
             off = abs(score - exact) / exact
-            if not off <= DRIFT:
+            by = self._amplified(s, exact, 1.0 / self.course.precisions[j])
+            if not off <= max(self.error * by, TIE):
                 break
-            self._learn(s, off, precision, exact * precision)
+            self._learn(off, by)
             closed.add(s)
             j += 1
         return j

@@ -17,8 +17,27 @@ from __future__ import annotations
 import torch
 
 
-def gain(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-    """tr((I + a_x)⁻¹ c_x) of every row.
+def traces(blocks: torch.Tensor) -> torch.Tensor:
+    """Trace of every block.
+
+    Parameters
+    ----------
+    blocks : torch.Tensor of shape (N, r, r)
+        Square blocks.
+
+    Returns
+    -------
+    torch.Tensor of shape (N,)
+        Traces.
+    """
+    rank = blocks.shape[1]
+    if rank > 16:
+        return blocks.diagonal(dim1=1, dim2=2).sum(1)
+    return sum(blocks[:, i, i] for i in range(rank))  # many times as fast
+
+
+def gain(a: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """tr(G c_x), G = (I + a_x)⁻¹, of every row, and how much it changes with c_x.
 
     Parameters
     ----------
@@ -27,21 +46,29 @@ def gain(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor of shape (N,), float64
+    gain : torch.Tensor of shape (N,), float64
         Decrease of the objective by each row.
+    slope : torch.Tensor of shape (N,), float64
+        ‖G‖, or for r > 2 a bound, the smaller of tr(G) and 1. To first order a
+        change of c by Δ changes the gain by at most ``slope · ‖Δ‖``, and one of a by at most
+        ``slope · gain · ‖Δ‖``, where ‖Δ‖ is the sum of singular values.
     """
     rank = a.shape[1]
     if rank == 1:
-        return c[:, 0, 0] / (1.0 + a[:, 0, 0])
+        slope = 1.0 / (1.0 + a[:, 0, 0])
+        return c[:, 0, 0] * slope, slope
     if rank == 2:
         # closed form: the adjugate over the determinant
         a00, a11, a01 = 1.0 + a[:, 0, 0], 1.0 + a[:, 1, 1], a[:, 0, 1]
         numerator = a11 * c[:, 0, 0] + a00 * c[:, 1, 1] - 2.0 * a01 * c[:, 0, 1]
-        return numerator / (a00 * a11 - a01 * a01)
+        determinant = a00 * a11 - a01 * a01
+        largest = 0.5 * (a00 + a11 + torch.hypot(a00 - a11, 2.0 * a01))  # eigenvalue
+        return numerator / determinant, (largest / determinant).clamp_max(1.0)
     eye = torch.eye(rank, dtype=a.dtype, device=a.device)
     root = torch.linalg.cholesky_ex(a + eye)[0]
     half = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)  # L⁻¹
-    return ((half @ c) * half).sum(dim=(1, 2))
+    slope = half.square().sum(dim=(1, 2)).clamp_max(1.0)
+    return ((half @ c) * half).sum(dim=(1, 2)), slope
 
 
 def gains_among(pi: torch.Tensor, gamma: torch.Tensor, rank: int) -> torch.Tensor:
@@ -61,7 +88,7 @@ def gains_among(pi: torch.Tensor, gamma: torch.Tensor, rank: int) -> torch.Tenso
     """
     i = torch.arange(len(pi) // rank)
     own = (x.cpu().view(len(i), rank, len(i), rank)[i, :, i, :] for x in (pi, gamma))
-    return gain(*own)
+    return gain(*own)[0]
 
 
 def downdate(

@@ -172,15 +172,26 @@ class DenseForm:
             off = (self.unsure @ u.square()) / c.clamp_min(1e-300)
             self.blur = max(self.blur, float(off.max()))
 
-    def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
+    def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Blocks of all candidates at the present state.
+
+        Returns
+        -------
+        a, c : torch.Tensor of shape (N, r, r), float64
+            a_x and c_x.
+        size_a, size_c : torch.Tensor of shape (N,), float64
+            How large the numbers were that their traces are sums of: the traces themselves where
+            nothing cancelled.
+        """
         if self.chosen or self.inverse is None:
             # not from the changes kept so far: they may be why the blocks are asked for anew
             self.inverse, self.sandwich = self._solve()
             self.used, self.rounded = 0, None
         if self.pool.n_columns == 1:
             return self._both_quadratic()
-        return quadratic(self.pool, self.inverse), quadratic(self.pool, self.sandwich)
+        a, size_a = quadratic(self.pool, self.inverse)
+        c, size_c = quadratic(self.pool, self.sandwich)
+        return a, c, size_a, size_c
 
     def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Write P_x and Q_x of all candidates for a row; return its exact blocks.
@@ -362,7 +373,7 @@ class DenseForm:
             self.sandwich -= change + change.T
         self.used = 0
 
-    def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _both_quadratic(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """V_x B V_xᵀ and V_x R V_xᵀ of all candidates for Q = 1.
 
         With triangular roots B = T Tᵀ and R = Z Zᵀ they are A²‖Tᵀh‖² and A²‖Zᵀh‖²: sums without
@@ -371,4 +382,5 @@ class DenseForm:
         pool = self.pool
         roots = torch.stack([semidefinite_root(self.inverse), semidefinite_root(self.sandwich)])
         out = squared_norms(pool, roots) * pool.exact_coefficients(slice(None))[:, 0, 0].square()
-        return out[0][:, None, None], out[1][:, None, None]
+        sizes = out.clone()  # the blocks will be changed
+        return out[0][:, None, None], out[1][:, None, None], sizes[0], sizes[1]

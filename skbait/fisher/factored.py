@@ -18,6 +18,7 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
+from skbait.fisher.blocks import traces
 from skbait.fisher.cost import goes_by_matrix
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
@@ -91,14 +92,15 @@ class FactoredForm:
             return True
         return False
 
-    def blocks(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Blocks a_x and c_x, (N, r, r) float64, of all candidates at the present state."""
+    def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Blocks of all candidates and their sizes; see `DenseForm.blocks`."""
         n, rank = len(self.pool), self.pool.rank
         device = self.pool.features.device
         a = torch.empty(n, rank, rank, dtype=EXACT, device=device)
         if self.by_matrix:
             self._diagonal(None, a)
-            return a, quadratic(self.pool, self._sandwich())
+            c, size_c = quadratic(self.pool, self._sandwich())
+            return a, c, traces(a), size_c
         c = torch.zeros(n, rank, rank, dtype=EXACT, device=device)
         reduced = self._reduced(self.pool)
         self._diagonal(reduced, a)
@@ -110,7 +112,8 @@ class FactoredForm:
         lam = self.precision.regularization
         c /= self.total * lam
         c /= lam
-        return a, symmetrise(c)
+        c = symmetrise(c)
+        return a, c, traces(a), traces(c)
 
     def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Write P_x and Q_x of all candidates for a row; see `DenseForm.couple`.

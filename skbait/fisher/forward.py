@@ -18,18 +18,16 @@ from skbait.fisher.twins import Twins
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
-ROUNDING = {torch.float32: 4e-6, torch.float64: 1e-14}
-# Only rows within this fraction of the best score are ever looked at twice; four times DRIFT.
-WIDE = 4e-3
+ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-14}
 # Running scores further off than this make the selection go on in float64.
 DRIFT = 1e-3
 # Exact scores that agree to this fraction are a tie; the row that comes first is taken.
 TIE = 1e-10
 # Rows, the best and others, whose first scores are compared with exact ones.
 PROBED = 8
-# With more rows than this close to the best in float32, all scores are made in float64.
+# With more rows than this that may be the best in float32, all scores are made in float64.
 CROWD = 1024
-# Of close calls so many are scored at a time.
+# Of close calls so many are scored at a time; more than that of which little is known are a crowd.
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
@@ -54,6 +52,7 @@ class Forward:
         pool = state.pool
         device = pool.features.device
         self.gains = torch.empty(len(pool), dtype=EXACT, device=device)
+        self.slopes = torch.empty_like(self.gains)  # see `gain`
         self.chosen: list[int] = []
         self.chunk = rows_per_chunk(
             8 * 6 * pool.rank**2, len(pool), pool.chunk_size, device=device
@@ -80,11 +79,11 @@ class Forward:
             left = n_steps - len(self.chosen)
             if left == 1:
                 return [*self.chosen, s]
-            exact = self._look_at(s, left)
+            exact, slope = self._look_at(s, left)
             if self.state.blur > self.state.doubt and self._sharpen():
                 continue
-            if not self._trust(s, score, *exact) and self._renew():
-                continue  # the choice itself rested on bad scores
+            if not self._trust(s, score, exact, slope):
+                continue  # the choice itself rested on scores that are further off than believed
             self._choose(s, left)
         return self.chosen
 
@@ -93,8 +92,8 @@ class Forward:
         self.floor = ROUNDING[self.state.pool.features.dtype]
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
-        self.a, self.c = self.state.blocks()
-        self.start = 1.0 + _trace(self.a), _trace(self.c)
+        self.a, self.c, size_a, size_c = self.state.blocks()
+        self.start = 1.0 + size_a, size_c
         pool = self.state.pool
         self._prepare()
         self._score()
@@ -109,52 +108,54 @@ class Forward:
     def _probe(self) -> None:
         """Learn from a few rows how far the first scores are off; too far: they are made anew.
 
-        In the factored form they are differences of kernels, which cancel where the labelled
+        What is learnt is the error for each unit of cancellation, so that rows of little
+        information, much of whose first numbers cancelled, do not speak for the best ones.
+        In the factored form scores are differences of kernels, which cancel where the labelled
         rows explain nearly all there is, and so do those behind a matrix M⁻¹FM⁻¹, in float64 too.
         """
         n = len(self.gains)
         step = max(1, n // PROBED)
-        rows = self.gains.topk(min(PROBED, n)).indices.tolist() + list(range(0, n, step))[:PROBED]
-        rows = sorted(set(rows))
+        best = self.gains.topk(min(PROBED, n)).indices
+        rows = sorted({*best.tolist(), *range(0, step * PROBED, step)} & set(range(n)))
         exact = gains_among(*self.state.among(rows), self.state.pool.rank)
-        scores = self.gains[rows].cpu()
+        off = (self.gains[rows].cpu() - exact).abs() / exact
+        off /= self._amplification(torch.tensor(rows, device=self.gains.device)).cpu()
         relevant = exact > 1e-6 * exact.max()
-        off = ((scores - exact).abs() / exact)[relevant]
-        if len(off) == 0:
+        if not bool(relevant.any()):
             return
-        worst = float(off.max())
-        if not worst <= DRIFT:
+        error = 4.0 * float(off[relevant].max())
+        if not error * float(self._amplification(best).median()) <= DRIFT:
             if self.state.refine():
                 self._start()
             else:
                 self._renew()
             return
-        self.floor = max(self.floor, 2.0 * worst)
+        self.floor = max(self.floor, error)
         self.error = max(self.error, self.floor)
 
     def _best(self) -> tuple[int, float]:
         """Position and running score of the open row with the largest gain.
 
-        Close calls are decided in float64.
+        Rows whose running scores leave open which of them it is are scored again in float64.
         """
         top = float(self.gains.max())
         if top != top:  # not a number: rounding made a block indefinite
             self._renew()
             self.gains.nan_to_num_(nan=0.0, neginf=-torch.inf)
+            self.slopes.nan_to_num_(nan=1.0)
             top = float(self.gains.max())
-        if self._in_float32() and self._hidden(top) and self._renew():
-            return self._best()
-        if not top > 0.0:  # no row has any information left: pool order
+        doubt = self._doubt()
+        highest = self.gains + doubt
+        if not top > 0.0:
+            if self._in_float32() and bool((highest > 0.0).any()):
+                self._renew()
+                return self._best()
+            # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
-        near = torch.nonzero(self.gains >= top * (1.0 - WIDE))[:, 0]
-        doubt = self.error * self._amplification(near) + self.state.doubt + TIE
-        doubt = doubt.nan_to_num(nan=1.0).clamp_max(1.0)
-        if (float(doubt.max()) > DRIFT or len(near) > CROWD) and self._in_float32():
+        near = torch.nonzero(highest >= (self.gains - doubt).max())[:, 0]
+        if self._in_float32() and self._is_crowd(near, doubt[near]):
             self._renew()
             return self._best()
-        if len(near) > 1:
-            score = self.gains[near]
-            near = near[score * (1.0 + doubt) >= (score * (1.0 - doubt)).max()]
         if self.twins.any:
             near = torch.unique(self.twins.first_open(near, self.closed))
         if len(near) == 1:
@@ -167,6 +168,19 @@ class Forward:
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
 
+    def _doubt(self) -> torch.Tensor:
+        """How far the running score of each row may be off, (N,)."""
+        a0, c0 = self.start
+        gains = self.gains.clamp_min(0.0)
+        doubt = torch.addcmul(c0, a0, gains).mul_(self.slopes).mul_(self.error)
+        return doubt.add_(gains, alpha=self.state.doubt + TIE).nan_to_num_(nan=torch.inf)
+
+    def _is_crowd(self, near: torch.Tensor, doubt: torch.Tensor) -> bool:
+        """Tell whether so many rows may be the best that all scores are better made anew."""
+        if len(near) > CROWD:
+            return True
+        return int((doubt > DRIFT * self.gains[near]).sum()) > MANY
+
     def _exact(self, rows: list[int]) -> torch.Tensor:
         """Present scores of some rows in float64."""
         self._flush()
@@ -174,7 +188,7 @@ class Forward:
         parts = [rows[i : i + MANY] for i in range(0, len(rows), MANY)]
         return torch.cat([gains_among(*self.state.among(part), rank) for part in parts])
 
-    def _look_at(self, s: int, left: int) -> tuple[float, float, float]:
+    def _look_at(self, s: int, left: int) -> tuple[float, float]:
         """Couple the row s to all others.
 
         Parameters
@@ -187,13 +201,14 @@ class Forward:
         Returns
         -------
         tuple of float
-            Its exact gain, the trace of I + a_s, and that of c_s.
+            Its exact gain, and its slope: see `skbait.fisher.blocks.gain`.
         """
         # small matrices are quicker on the CPU than launches on a GPU
         a, c = (symmetrise(block).cpu() for block in self.state.couple(s, self.products))
         precision = a + torch.eye(len(a), dtype=a.dtype)
-        self.coupled = inverse(precision, name="block of the chosen rows"), c
-        return float((self.coupled[0] * c).sum()), 1.0 + float(a.trace()), float(c.trace())
+        g = inverse(precision, name="block of the chosen rows")
+        self.coupled = g, c
+        return float((g * c).sum()), min(1.0, float(g.trace()))
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, to M, to those chosen, and change all scores."""
@@ -209,19 +224,26 @@ class Forward:
         self.chosen.append(s)
         self._score()
 
-    def _trust(self, s: int, score: float, exact: float, precision: float, c: float) -> bool:
-        """Learn from an exact score how far running ones are off; False where that is too far."""
+    def _trust(self, s: int, score: float, exact: float, slope: float) -> bool:
+        """Learn from an exact score how far running ones are off; False to choose once more."""
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
-        self._learn(s, off, precision, c)
-        return off <= DRIFT
+        amplified = self._amplified(s, exact, slope)
+        believed = max(self.error * amplified, TIE)
+        self._learn(off, amplified)
+        if not off <= DRIFT:
+            return not self._renew()
+        return off <= believed
 
-    def _learn(self, s: int, off: float, precision: float, c: float) -> None:
-        """Error of the running scores for each unit of cancellation, from that of the row s."""
+    def _amplified(self, s: int, exact: float, slope: float) -> float:
+        """`_amplification` of a row whose exact gain and slope are known."""
         a0, c0 = (float(values[s]) for values in self.start)
-        cancelled = a0 / precision + c0 / max(c, 1e-300)
-        self.error = max(self.floor, 4.0 * off / cancelled, 0.7 * self.error)
+        return slope * (c0 / max(exact, 1e-300) + a0)
+
+    def _learn(self, off: float, amplified: float) -> None:
+        """Error of the running scores for each unit of cancellation, from that of a row."""
+        self.error = max(self.floor, 4.0 * off / amplified, 0.7 * self.error)
 
     def _flush(self) -> None:
         """Let the state know of all choices; here it always does."""
@@ -234,21 +256,13 @@ class Forward:
         self._start()
         return True
 
-    def _hidden(self, top: float) -> bool:
-        """Tell whether a row far below the best score may be the best, its blocks being lost."""
-        a0, c0 = self.start
-        a = 1.0 + _trace(self.a)
-        highest = self.gains * (1.0 + self.error * a0 / a) + self.error * c0 / a
-        low = self.gains <= top * (1.0 - WIDE)
-        return bool((low & (highest >= top) & (highest > 0.0)).any())
-
     def _score(self) -> None:
         """Gains of all rows from their blocks."""
         closed = torch.tensor(self.chosen, dtype=torch.int64, device=self.gains.device)
         self.closed = closed
 
         def score(rows: slice) -> None:
-            self.gains[rows] = gain(self.a[rows], self.c[rows])
+            self.gains[rows], self.slopes[rows] = gain(self.a[rows], self.c[rows])
 
         for_chunks(score, len(self.gains), self.chunk)
         self.gains[closed] = -torch.inf
@@ -260,10 +274,12 @@ class Forward:
         return is_open
 
     def _amplification(self, rows: torch.Tensor) -> torch.Tensor:
-        """How much of the first digits of these rows' blocks cancelled; errors grow alike."""
+        """By how much the error for each unit of cancellation is multiplied in some scores.
+
+        That error is relative to the numbers that the blocks were made of in the beginning.
+        """
         a0, c0 = self.start
-        a, c = 1.0 + _trace(self.a[rows]), _trace(self.c[rows])
-        return a0[rows] / a + c0[rows] / c.clamp_min(1e-300)
+        return self.slopes[rows] * (c0[rows] / self.gains[rows].clamp_min(1e-300) + a0[rows])
 
     def _in_float32(self) -> bool:
         return self.state.pool.features.dtype != EXACT
@@ -281,11 +297,3 @@ class Forward:
             self.state.to_exact(self.state.pool.to_exact())
         self._start()
         return True
-
-
-def _trace(blocks: torch.Tensor) -> torch.Tensor:
-    """Trace of every (r, r) block, (N,)."""
-    rank = blocks.shape[1]
-    if rank > 16:
-        return blocks.diagonal(dim1=1, dim2=2).sum(1)
-    return sum(blocks[:, i, i] for i in range(rank))  # many times as fast

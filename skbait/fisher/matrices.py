@@ -162,7 +162,7 @@ def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:
     return matrix
 
 
-def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
+def quadratic(pool: Rows, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """V_x B V_xᵀ of all rows for a symmetric matrix B.
 
     With ``t_x[k, l] = h_xᵀ B_kl h_x``, k <= l, this is A_x t_x A_xᵀ. Of every block only the
@@ -179,10 +179,14 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor of shape (N, r, r), float64
         The blocks.
+    torch.Tensor of shape (N,), float64
+        The trace of |A_x| |t_x| |A_x|ᵀ: how large the numbers are that the trace of each block is
+        the sum of. The rounding of the trace is the same part of this, give or take, for all rows.
     """
     n_columns, n_features = pool.n_columns, pool.n_features
     dtype = pool.features.dtype
     out = torch.empty(len(pool), pool.rank, pool.rank, dtype=EXACT, device=matrix.device)
+    sizes = out.new_empty(len(pool))
     blocks = matrix.view(n_columns, n_features, n_columns, n_features)
     right = []
     for k in range(n_columns):
@@ -201,11 +205,12 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> torch.Tensor:
             t[:, k, k:] += torch.linalg.vecdot(product, h[:, None, panel])
         t = torch.triu(t) + torch.triu(t, 1).mT
         out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
+        sizes[chunk] = torch.bmm(a.abs(), t.abs()).mul_(a.abs()).sum((1, 2))
 
     bytes_per_row = pool.features.element_size() * n_columns * (n_features // 2)
-    bytes_per_row += 8 * n_columns * (4 * n_columns + 2 * pool.rank)  # t, its parts, A t
+    bytes_per_row += 8 * n_columns * (5 * n_columns + 4 * pool.rank)  # t, its parts, A t
     pool.for_chunks(write, bytes_per_row)
-    return out
+    return out, sizes
 
 
 def squared_norms(rows: Rows, roots: torch.Tensor) -> torch.Tensor:
