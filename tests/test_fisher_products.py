@@ -263,6 +263,48 @@ def test_a_choice_by_a_score_further_off_than_believed_is_made_again(
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
+def test_blocks_that_rounding_left_indefinite_say_nothing(rank):
+    a = torch.diag_embed(torch.tensor([[-12.0, 3.0, 3.0], [2.0, 3.0, 4.0], [-1.0, -1.0, 1.0]]))
+    a = a[:, :rank, :rank].double()
+    c = torch.eye(rank, dtype=torch.float64).expand(3, rank, rank)
+    slope = gain(a, c)[1]
+    assert torch.isinf(slope[0])
+    assert 0.0 < float(slope[1]) <= 1.0
+    assert torch.isinf(slope[2])
+
+
+@pytest.mark.parametrize(
+    ("variant", "form", "n_features", "n_classes", "n", "seed"),
+    [
+        ("exp", "factored", 2, 2, 3, 3),
+        ("exp", "dense", 3, 2, 5, 2),
+        ("exact", "dense", 3, 3, 5, 1),
+    ],
+)
+def test_a_choice_after_blocks_became_indefinite(variant, form, n_features, n_classes, n, seed):
+    """In float32, of rows that few choices explain to a millionth."""
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(100, n_features, generator=generator)
+    p = torch.softmax(torch.randn(100, n_classes, generator=generator), dim=1)
+    options = {"variant": variant, "form": form, "kappa": 1e-6, "oversample": 1.0}
+    found = select(h, p, None, None, n, **options).positions.tolist()
+    assert found == select(h.double(), p, None, None, n, **options).positions.tolist()
+
+
+@pytest.mark.parametrize("form", ["dense", "factored"])
+@pytest.mark.parametrize("kappa", [1e-9, 1e-6, 1e-5])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_more_choices_than_directions_of_a_small_prior(variant, kappa, form, seed):
+    """Most scores are rounding then; whatever is chosen, it ends and rows are distinct."""
+    for i in range(10):
+        generator = torch.Generator().manual_seed(100 * seed + i)
+        h = torch.randn(100, 2 + i % 2, generator=generator)
+        p = torch.softmax(torch.randn(100, 2 + i % 3, generator=generator), dim=1)
+        chosen = select(h, p, None, None, 20, variant=variant, form=form, kappa=kappa).positions
+        assert len(set(chosen.tolist())) == 20
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
 def test_slopes_bound_how_far_gains_change(rank, seed):
     generator = torch.Generator().manual_seed(seed)
 

@@ -71,6 +71,7 @@ class ForwardAhead(Forward):
     def _set_out(self, rows: list[int], course: Course) -> None:
         """Work out what a course does to all rows, in one pass."""
         self.course, self.rows, self.at, self.added = course, rows[: len(course)], 0, 0
+        self.believed = self.error
         n, k = len(self.gains), len(course)
         dtype = self.state.pool.features.dtype
         after = self.after[: n * 2 * k].view(n, 2, k)
@@ -113,7 +114,8 @@ class ForwardAhead(Forward):
         """
         doubt = self.state.doubt + TIE
         closed = {*self.chosen, *self.rows[self.at : j]}
-        while j < len(self.rows) and not self.crowded:
+        # `near` holds what the error believed at the outset leaves open
+        while j < len(self.rows) and not self.crowded and self.error <= 2.0 * self.believed:
             s, exact = self.rows[j], self.course.gains[j]
             if not self._is_first(s, closed):
                 break

@@ -42,32 +42,34 @@ def gain(a: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Parameters
     ----------
     a, c : torch.Tensor of shape (N, r, r), float64
-        Blocks, symmetric positive semidefinite.
+        Blocks, symmetric and, up to rounding, positive semidefinite.
 
     Returns
     -------
     gain : torch.Tensor of shape (N,), float64
         Decrease of the objective by each row.
     slope : torch.Tensor of shape (N,), float64
-        ‖G‖, or for r > 2 a bound, the smaller of tr(G) and 1. To first order a
-        change of c by Δ changes the gain by at most ``slope · ‖Δ‖``, and one of a by at most
-        ``slope · gain · ‖Δ‖``, where ‖Δ‖ is the sum of singular values.
+        ‖G‖, or for r > 2 a bound, the smaller of tr(G) and 1. To first order a change of c by Δ
+        changes the gain by at most ``slope · ‖Δ‖``, and one of a by at most
+        ``slope · gain · ‖Δ‖``, where ‖Δ‖ is the sum of singular values. Infinite where rounding
+        left I + a indefinite: the gain says nothing then.
     """
     rank = a.shape[1]
     if rank == 1:
         slope = 1.0 / (1.0 + a[:, 0, 0])
-        return c[:, 0, 0] * slope, slope
+        return c[:, 0, 0] * slope, torch.where(slope > 0.0, slope, torch.inf)
     if rank == 2:
         # closed form: the adjugate over the determinant
         a00, a11, a01 = 1.0 + a[:, 0, 0], 1.0 + a[:, 1, 1], a[:, 0, 1]
         numerator = a11 * c[:, 0, 0] + a00 * c[:, 1, 1] - 2.0 * a01 * c[:, 0, 1]
         determinant = a00 * a11 - a01 * a01
         largest = 0.5 * (a00 + a11 + torch.hypot(a00 - a11, 2.0 * a01))  # eigenvalue
-        return numerator / determinant, (largest / determinant).clamp_max(1.0)
+        definite = (determinant > 0.0) & (largest > 0.0)
+        return numerator / determinant, torch.where(definite, largest / determinant, torch.inf)
     eye = torch.eye(rank, dtype=a.dtype, device=a.device)
-    root = torch.linalg.cholesky_ex(a + eye)[0]
+    root, info = torch.linalg.cholesky_ex(a + eye)
     half = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)  # L⁻¹
-    slope = half.square().sum(dim=(1, 2)).clamp_max(1.0)
+    slope = half.square().sum(dim=(1, 2)).clamp_max_(1.0).masked_fill_(info > 0, torch.inf)
     return ((half @ c) * half).sum(dim=(1, 2)), slope
 
 

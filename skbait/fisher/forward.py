@@ -27,7 +27,9 @@ TIE = 1e-10
 PROBED = 8
 # With more rows than this that may be the best in float32, all scores are made in float64.
 CROWD = 1024
-# Of close calls so many are scored at a time; more than that of which little is known are a crowd.
+# So are they with more rows than this that may be the best and may be off by more than DRIFT.
+UNSURE = 64
+# Of close calls so many are scored at a time.
 MANY = 64
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
@@ -89,6 +91,7 @@ class Forward:
 
     def _start(self) -> None:
         """Blocks and scores of all rows from the state."""
+        self.started = len(self.chosen)
         self.floor = ROUNDING[self.state.pool.features.dtype]
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
@@ -106,7 +109,9 @@ class Forward:
         self.products = pool.features.new_empty(len(pool), pool.rank, 2 * pool.rank)
 
     def _probe(self) -> None:
-        """Learn from a few rows how far the first scores are off; too far: they are made anew.
+        """Learn from a few rows how far the first scores are off.
+
+        Where the best ones are too far off, all are made anew.
 
         What is learnt is the error for each unit of cancellation, so that rows of little
         information, much of whose first numbers cancelled, do not speak for the best ones.
@@ -139,10 +144,10 @@ class Forward:
         Rows whose running scores leave open which of them it is are scored again in float64.
         """
         top = float(self.gains.max())
-        if top != top:  # not a number: rounding made a block indefinite
+        if not top < torch.inf:  # rounding made a block indefinite
             self._renew()
-            self.gains.nan_to_num_(nan=0.0, neginf=-torch.inf)
-            self.slopes.nan_to_num_(nan=1.0)
+            self.gains.nan_to_num_(nan=0.0, posinf=0.0, neginf=-torch.inf)
+            self.slopes.nan_to_num_(nan=torch.inf, posinf=torch.inf)
             top = float(self.gains.max())
         doubt = self._doubt()
         highest = self.gains + doubt
@@ -153,8 +158,7 @@ class Forward:
             # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
         near = torch.nonzero(highest >= (self.gains - doubt).max())[:, 0]
-        if self._in_float32() and self._is_crowd(near, doubt[near]):
-            self._renew()
+        if self._is_crowd(near, doubt[near]) and self._renew():
             return self._best()
         if self.twins.any:
             near = torch.unique(self.twins.first_open(near, self.closed))
@@ -173,13 +177,15 @@ class Forward:
         a0, c0 = self.start
         gains = self.gains.clamp_min(0.0)
         doubt = torch.addcmul(c0, a0, gains).mul_(self.slopes).mul_(self.error)
-        return doubt.add_(gains, alpha=self.state.doubt + TIE).nan_to_num_(nan=torch.inf)
+        return doubt.add_(gains, alpha=self.state.doubt + TIE).nan_to_num_(
+            nan=torch.inf, posinf=torch.inf
+        )
 
     def _is_crowd(self, near: torch.Tensor, doubt: torch.Tensor) -> bool:
         """Tell whether so many rows may be the best that all scores are better made anew."""
-        if len(near) > CROWD:
+        if len(near) > CROWD and self._in_float32():
             return True
-        return int((doubt > DRIFT * self.gains[near]).sum()) > MANY
+        return int((doubt > DRIFT * self.gains[near]).sum()) > UNSURE
 
     def _exact(self, rows: list[int]) -> torch.Tensor:
         """Present scores of some rows in float64."""
@@ -208,7 +214,7 @@ class Forward:
         precision = a + torch.eye(len(a), dtype=a.dtype)
         g = inverse(precision, name="block of the chosen rows")
         self.coupled = g, c
-        return float((g * c).sum()), min(1.0, float(g.trace()))
+        return float((g * c).sum()), float(gain(a[None], c[None])[1])
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, to M, to those chosen, and change all scores."""
@@ -225,7 +231,11 @@ class Forward:
         self._score()
 
     def _trust(self, s: int, score: float, exact: float, slope: float) -> bool:
-        """Learn from an exact score how far running ones are off; False to choose once more."""
+        """Learn from an exact score how far running ones are off.
+
+        Returns False where the row is to be chosen once more: its score was further off than
+        believed, and so may be those that it was compared with, or all scores were made anew.
+        """
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
@@ -234,7 +244,7 @@ class Forward:
         self._learn(off, amplified)
         if not off <= DRIFT:
             return not self._renew()
-        return off <= believed
+        return not off > believed
 
     def _amplified(self, s: int, exact: float, slope: float) -> float:
         """`_amplification` of a row whose exact gain and slope are known."""
@@ -287,9 +297,10 @@ class Forward:
     def _renew(self) -> bool:
         """Make the blocks anew, in float64 from now on: rounding ate too many digits.
 
-        Returns False where it was done too often already to help.
+        Returns False where that would not help: they are new, or it was done too often already.
         """
-        if self.renewals == MOST_RENEWALS:
+        new = self.started == len(self.chosen) and not self._in_float32()
+        if new or self.renewals == MOST_RENEWALS:
             return False
         self.renewals += 1
         self._flush()
