@@ -159,15 +159,16 @@ def foresee(
     order = [0]
     while len(order) < most:
         t, s = 2 * len(order) - 2, order[-1]
-        g, c_s = 1.0 / float(precision[s]), float(c[s])
-        if not g > 0.0:
+        at_s, c_s = float(precision[s]), float(c[s])
+        if not at_s > 0.0:
             break
+        g = 1.0 / at_s
         products = torch.mv(operator[: 2 * size + t], v[s])
         u, z = products[:size], products[size : 2 * size]
         if t:  # u - Σ û (û·v), z - Σ û (ŵ·v) + ŵ (û·v)
-            past, at_s = changes[:t], products[2 * size :].view(-1, 2)
-            u.addmv_(past[::2].T, at_s[:, 0], alpha=-1.0)
-            z.addmv_(past.T, at_s.flip(1).view(-1), alpha=-1.0)
+            past, of_past = changes[:t], products[2 * size :].view(-1, 2)
+            u.addmv_(past[::2].T, of_past[:, 0], alpha=-1.0)
+            z.addmv_(past.T, of_past.flip(1).view(-1), alpha=-1.0)
         hats = changes[t : t + 2]
         torch.mul(products[: 2 * size].view(2, size), g**0.5, out=hats)
         hats[1].add_(hats[0], alpha=-0.5 * g * c_s)

@@ -13,7 +13,7 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import downdate, gain, gains_among
-from skbait.fisher.linalg import inverse, symmetrise
+from skbait.fisher.linalg import NotPositiveDefiniteError, inverse, symmetrise
 from skbait.fisher.twins import Twins
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
@@ -81,7 +81,12 @@ class Forward:
             left = n_steps - len(self.chosen)
             if left == 1:
                 return [*self.chosen, s]
-            exact, slope = self._look_at(s, left)
+            try:
+                exact, slope = self._look_at(s, left)
+            except NotPositiveDefiniteError:
+                if self._renew():
+                    continue  # with blocks that are not differences of many steps
+                raise
             if self.state.blur > self.state.doubt and self._sharpen():
                 continue
             if not self._trust(s, score, exact, slope):
@@ -253,7 +258,7 @@ class Forward:
 
     def _learn(self, off: float, amplified: float) -> None:
         """Error of the running scores for each unit of cancellation, from that of a row."""
-        self.error = max(self.floor, 4.0 * off / amplified, 0.7 * self.error)
+        self.error = max(self.floor, 4.0 * off / max(amplified, 1e-300), 0.7 * self.error)
 
     def _flush(self) -> None:
         """Let the state know of all choices; here it always does."""
