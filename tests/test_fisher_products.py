@@ -169,7 +169,7 @@ def test_a_matrix_that_lost_its_digits_gives_way_to_kernels(monkeypatch):
     assert not states[-1].by_matrix
 
 
-@pytest.mark.parametrize(("off", "refined"), [(1e-6, False), (1e-2, True)])
+@pytest.mark.parametrize(("off", "refined"), [(1e-6, False), (1e-3, True), (1e-2, True)])
 def test_a_rounded_matrix_is_made_again_where_it_shows(off, refined, monkeypatch):
     """In float64 then; the passes stay in float32."""
     rows = random_rows(seed=6, n_pool=200, n_labeled=10, n_features=24).map(lambda t: t.float())

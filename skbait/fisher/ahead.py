@@ -100,10 +100,10 @@ class ForwardAhead(Forward):
         if crowded or k == 1:
             return
         row, when = torch.cat(near).T
-        a0, c0 = a0[row], c0[row]
-        a, c = (1.0 + after[row, 0, when]).to(EXACT), after[row, 1, when].to(EXACT)
-        amplified = a0 / a + c0 / c.clamp_min(1e-300)
-        found = row.tolist(), when.tolist(), (c / a).tolist(), amplified.tolist()
+        slope = 1.0 / (1.0 + after[row, 0, when]).to(EXACT)
+        score = after[row, 1, when].to(EXACT) * slope
+        amplified = self._amplified(row, score.clamp_min(1e-300), slope)
+        found = row.tolist(), when.tolist(), score.tolist(), amplified.tolist()
         for x, j, score, factor in zip(*found, strict=True):
             self.near[j + 1][x] = score, factor
 
@@ -129,7 +129,7 @@ class ForwardAhead(Forward):
             if len(near) > CROWD or not max(others, default=-1.0) < surely:
                 break
             off = abs(score - exact) / exact
-            by = self._amplified(s, exact, 1.0 / self.course.precisions[j])
+            by = float(self._amplified(s, exact, 1.0 / self.course.precisions[j]))
             if not off <= max(self.error * by, TIE):
                 break
             self._learn(off, by)

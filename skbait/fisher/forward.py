@@ -96,7 +96,7 @@ class Forward:
 
     def _start(self) -> None:
         """Blocks and scores of all rows from the state."""
-        self.started = len(self.chosen)
+        self.n_at_start = len(self.chosen)
         self.floor = ROUNDING[self.state.pool.features.dtype]
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
@@ -126,7 +126,7 @@ class Forward:
         n = len(self.gains)
         step = max(1, n // PROBED)
         best = self.gains.topk(min(PROBED, n)).indices
-        rows = sorted({*best.tolist(), *range(0, step * PROBED, step)} & set(range(n)))
+        rows = sorted({*best.tolist(), *range(0, n, step)[:PROBED]})
         exact = gains_among(*self.state.among(rows), self.state.pool.rank)
         off = (self.gains[rows].cpu() - exact).abs() / exact
         off /= self._amplification(torch.tensor(rows, device=self.gains.device)).cpu()
@@ -244,17 +244,12 @@ class Forward:
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
-        amplified = self._amplified(s, exact, slope)
+        amplified = float(self._amplified(s, exact, slope))
         believed = max(self.error * amplified, TIE)
         self._learn(off, amplified)
         if not off <= DRIFT:
             return not self._renew()
         return not off > believed
-
-    def _amplified(self, s: int, exact: float, slope: float) -> float:
-        """`_amplification` of a row whose exact gain and slope are known."""
-        a0, c0 = (float(values[s]) for values in self.start)
-        return slope * (c0 / max(exact, 1e-300) + a0)
 
     def _learn(self, off: float, amplified: float) -> None:
         """Error of the running scores for each unit of cancellation, from that of a row."""
@@ -289,12 +284,16 @@ class Forward:
         return is_open
 
     def _amplification(self, rows: torch.Tensor) -> torch.Tensor:
-        """By how much the error for each unit of cancellation is multiplied in some scores.
+        """`_amplified` of some rows at present."""
+        return self._amplified(rows, self.gains[rows].clamp_min(1e-300), self.slopes[rows])
+
+    def _amplified(self, rows, gains, slopes) -> torch.Tensor:
+        """By how much the error for each unit of cancellation is multiplied in positive gains.
 
         That error is relative to the numbers that the blocks were made of in the beginning.
         """
         a0, c0 = self.start
-        return self.slopes[rows] * (c0[rows] / self.gains[rows].clamp_min(1e-300) + a0[rows])
+        return slopes * (c0[rows] / gains + a0[rows])
 
     def _in_float32(self) -> bool:
         return self.state.pool.features.dtype != EXACT
@@ -304,7 +303,7 @@ class Forward:
 
         Returns False where that would not help: they are new, or it was done too often already.
         """
-        new = self.started == len(self.chosen) and not self._in_float32()
+        new = self.n_at_start == len(self.chosen) and not self._in_float32()
         if new or self.renewals == MOST_RENEWALS:
             return False
         self.renewals += 1
