@@ -149,7 +149,7 @@ def test_the_choice_is_from_the_candidates(problem):
         chosen = query.query(X, 10)
     (candidates,) = seen
     assert 10 < len(candidates) < 400
-    assert np.isin(chosen, candidates).all()
+    assert np.isin(chosen, candidates.cpu()).all()
 
 
 def test_uncertain_rows_are_preferred(problem):

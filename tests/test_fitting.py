@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from on_cpu import probabilities, represent
 from representation_nets import CNN, MLP, OneLogit, digits, initialized, make_net
 from scipy import sparse
 from sklearn.base import clone
@@ -32,7 +33,7 @@ from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
 
-from skbait.representation import probabilities, represent
+from skbait import representation
 from skbait.utils.fitting import EncodedClassifier, fit_clone
 
 IMAGES, DIGIT = digits()
@@ -609,7 +610,7 @@ def test_a_net_on_cuda_is_seeded():
     assert torch.equal(before, torch.cuda.get_rng_state())
     torch.testing.assert_close(weights(fits[0]), weights(fits[1]))
     assert not torch.allclose(weights(fits[0]), weights(fits[2]))
-    assert represent(fits[0], IMAGES).features.is_cuda
+    assert representation.represent(fits[0], IMAGES).features.is_cuda
 
 
 @pytest.mark.parametrize("kind", ["net", "linear", "one logit"])

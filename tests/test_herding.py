@@ -469,9 +469,9 @@ def test_automatic_parameters(tables, monkeypatch):
     given = UncertaintyHerdingQuery(model, length_scale=length_scale, temperature=4).fit(X, y)
     np.testing.assert_array_equal(automatic.query(pool, 10), given.query(pool, 10))
     features, labels, probabilities = asked[0]
-    np.testing.assert_array_equal(features, X)
+    np.testing.assert_array_equal(features.cpu(), X)
     np.testing.assert_array_equal(labels, y)
-    np.testing.assert_allclose(probabilities, model.predict_proba(X))
+    np.testing.assert_allclose(probabilities.cpu(), model.predict_proba(X))
     one = UncertaintyHerdingQuery(model).fit(X[:1], y[:1])
     same = UncertaintyHerdingQuery(model, length_scale=1.0).fit(X[:1], y[:1])
     np.testing.assert_array_equal(one.query(pool, 5), same.query(pool, 5))
@@ -525,7 +525,7 @@ def test_at_temperature_1_the_model_is_as_uncertain_as_it_says(model, tables, mo
     weights = []
 
     def herd(view, n, length_scale, u):
-        weights.append(u)
+        weights.append(u.cpu())
         return torch.arange(n), None
 
     monkeypatch.setattr(uncertainty_herding, "herd", herd)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from on_cpu import represent
 from representation_nets import CNN, digits, make_net
 from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,7 +21,6 @@ from torch.utils.data import TensorDataset
 
 from skbait import BaitQuery
 from skbait.laplace import LaplaceClassifier, TemperatureClassifier
-from skbait.representation import represent
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from on_cpu import probabilities, represent
 from representation_nets import MLP, digits, initialized, make_net
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -40,8 +41,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from skbait import _backend
-from skbait.representation import Representation, can_represent, probabilities, represent
+from skbait import _backend, representation
+from skbait.representation import Representation, can_represent
 from skbait.representation.base import represent_adapter
 
 X, Y = load_iris(return_X_y=True)
@@ -401,7 +402,7 @@ def registered():
     class Mine(Foreign):
         pass
 
-    @represent.register(Mine)
+    @representation.represent.register(Mine)
     def _(estimator, X, *, last_layer, device):
         calls.append((last_layer, device))
         p = np.full((len(X), 3), 1 / 3)
@@ -454,7 +455,7 @@ def test_an_adapter_that_is_wrong(give, message):
     class Wrong(Foreign):
         pass
 
-    represent.register(Wrong, lambda estimator, X, *, last_layer, device: give(X))
+    representation.represent.register(Wrong, lambda estimator, X, *, last_layer, device: give(X))
     with pytest.raises((TypeError, ValueError), match=message):
         represent(Wrong().fit(X, Y), X)
     assert Wrong in represent_adapter.registry
