@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -241,3 +242,23 @@ def test_regularization_that_float64_cannot_resolve_warns():
     with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):
         chosen = select(*rows.args, 3, regularization=1e-15).positions
     assert len(set(chosen.tolist())) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_scores_of_many_choices_keep_their_digits(variant, dtype, seed):
+    """Where few choices explain all there is, what comes of differences loses them."""
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(600, 2, generator=generator).relu()
+    p = torch.softmax(5.0 * h @ torch.randn(2, 5, generator=generator), dim=1)
+    options = {"variant": variant, "top_c": 3, "kappa": 1e-4, "oversample": 1.0}
+    found = select(h.to(dtype), p.to(dtype), None, None, 25, form="dense", **options)
+    problem = reference.problem(
+        h, p, None, None, n=25, regularization=found.regularization, variant=variant, top_c=3
+    )
+    chosen = []
+    for s in found.positions.tolist():
+        gains = problem.gains(chosen)
+        gains[chosen] = -np.inf
+        assert gains[s] >= (1.0 - 1e-8) * gains.max()
+        chosen.append(s)

@@ -12,7 +12,7 @@ from fisher_problems import one_thread as one_thread  # autouse
 
 from skbait.fisher import cost, factored, forward, select
 from skbait.fisher import rows as rows_module
-from skbait.fisher.blocks import gain
+from skbait.fisher.blocks import gain, weights
 from skbait.fisher.factors import factor
 from skbait.fisher.linalg import semidefinite_root
 from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
@@ -99,8 +99,8 @@ def test_matrices_by_halves_are_the_whole_ones(variant, n_classes, n_features, s
     # the sums t of features alone, then what their sums over classes are made of
     inner = torch.einsum("nd,kdle,ne->nkl", rows.features, _in_blocks(matrix, rows), rows.features)
     a = rows.coefficients.abs()
-    torch.testing.assert_close(sizes, torch.einsum("nik,nkl,nil->n", a, inner.abs(), a))
-    assert bool((sizes >= (1.0 - 1e-9) * blocks.diagonal(dim1=1, dim2=2).sum(1).abs()).all())
+    torch.testing.assert_close(sizes, torch.einsum("nik,nkl,nil->ni", a, inner.abs(), a))
+    assert bool((sizes >= (1.0 - 1e-9) * blocks.diagonal(dim1=1, dim2=2).abs()).all())
 
 
 def _in_blocks(matrix, rows):
@@ -267,10 +267,11 @@ def test_blocks_that_rounding_left_indefinite_say_nothing(rank):
     a = torch.diag_embed(torch.tensor([[-12.0, 3.0, 3.0], [2.0, 3.0, 4.0], [-1.0, -1.0, 1.0]]))
     a = a[:, :rank, :rank].double()
     c = torch.eye(rank, dtype=torch.float64).expand(3, rank, rank)
-    slope = gain(a, c)[1]
-    assert torch.isinf(slope[0])
-    assert 0.0 < float(slope[1]) <= 1.0
-    assert torch.isinf(slope[2])
+    size = weights(torch.ones(3, rank, dtype=torch.float64))
+    spread = gain(a, c, (size, size))[1]
+    assert torch.isinf(spread[0])
+    assert 0.0 < float(spread[1]) <= 2.0 * rank
+    assert torch.isinf(spread[2])
 
 
 @pytest.mark.parametrize(
@@ -305,27 +306,42 @@ def test_more_choices_than_directions_of_a_small_prior(variant, kappa, form, see
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_slopes_bound_how_far_gains_change(rank, seed):
+def test_spreads_bound_how_far_gains_change(rank, seed):
     generator = torch.Generator().manual_seed(seed)
 
-    def blocks(scale):
-        half = torch.randn(200, rank, rank, generator=generator, dtype=torch.float64)
-        return scale * half @ half.mT
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
-    spread = 10.0 ** (4.0 * torch.rand(200, 1, 1, generator=generator, dtype=torch.float64) - 2.0)
-    a, c = blocks(spread), blocks(1.0)
-    found, slope = gain(a, c)
+    def blocks(scales):
+        half = torch.randn(200, rank, rank, generator=generator, dtype=torch.float64)
+        return scales[:, :, None] * (half @ half.mT) * scales[:, None, :]
+
+    def change(size):
+        x = 2.0 * uniform(200, rank, rank) - 1.0
+        x = torch.triu(x) + torch.triu(x, 1).mT
+        if rank < 3:
+            return x * (size[:, :, None] * size[:, None, :]).sqrt()
+        return x * (size.sum(1) / torch.linalg.matrix_norm(x, "nuc"))[:, None, None]
+
+    a = blocks(10.0 ** (4.0 * uniform(200, rank) - 2.0))
+    c = blocks(10.0 ** (3.0 * uniform(200, rank) - 3.0))
+    sizes = 1.0 + 10.0 * uniform(200, rank), 10.0 ** (3.0 * uniform(200, rank) - 2.0)
+    found, spread = gain(a, c, tuple(map(weights, sizes)))
     g = torch.linalg.inv(torch.eye(rank, dtype=torch.float64) + a)
     torch.testing.assert_close(found, (g * c).sum((1, 2)))
-    norm = torch.linalg.matrix_norm(g, 2)
-    assert bool((slope >= norm * (1.0 - 1e-12)).all())
-    assert bool((slope <= (norm * (1.0 if rank < 3 else rank)).clamp_max(1.0) + 1e-12).all())
-    change = blocks(1e-7)
-    size = change.diagonal(dim1=1, dim2=2).sum(1)
-    # to first order
-    assert bool(((gain(a, c + change)[0] - found).abs() <= 1.001 * slope * size + 1e-14).all())
-    by_a = (gain(a + change, c)[0] - found).abs()
-    assert bool((by_a <= 1.001 * slope * found * size + 1e-14).all())
+    torch.testing.assert_close(gain(a, c)[0], found)
+    most = torch.linalg.matrix_norm(g, 2) * (sizes[1] + found[:, None] * sizes[0]).sum(1)
+    assert bool((spread <= most * (1.0 + 1e-9) * (1.0 if rank < 3 else rank)).all())
+    small = 1e-7
+    for _ in range(20):
+        changes = small * change(sizes[0]), small * change(sizes[1])
+        off = (gain(a + changes[0], c + changes[1])[0] - found).abs()
+        # to first order
+        assert bool((off <= small * spread * (1.0 + 1e-3) + 1e-14).all())
+    if rank < 3:  # one with the signs of G moves the gain by all that is said
+        worst = (sizes[1][:, :, None] * sizes[1][:, None, :]).sqrt() * g.sign()
+        by_c = gain(a, c, (weights(0.0 * sizes[0]), weights(sizes[1])))[1]
+        torch.testing.assert_close(gain(a, c + worst)[0] - found, by_c)
 
 
 @pytest.mark.parametrize("device", DEVICES)

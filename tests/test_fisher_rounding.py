@@ -171,7 +171,7 @@ def test_a_best_row_whose_score_was_lost_in_float32_is_found(seed, monkeypatch):
         if state._in_float32():
             best = int(state.gains.argmax())
             state.c[best] = 0.0
-            state.start[1][best] *= 1e7
+            state.sizes[1][:, best] *= 1e7
             state._score()
 
     monkeypatch.setattr(forward.Forward, "_start", start)

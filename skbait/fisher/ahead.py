@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT
+from skbait.fisher.blocks import first_order
 from skbait.fisher.course import Course, foresee, play
 from skbait.fisher.forward import CROWD, DRIFT, TIE, Forward
 from skbait.fisher.rows import project
@@ -39,13 +40,14 @@ class ForwardAhead(Forward):
         self.at = self.added = 0  # how many of them are chosen, and how many the state knows of
 
     def _look_at(self, s: int, left: int) -> tuple[float, float]:
-        """Exact gain and slope of s; by a new course where s is not next in the present one."""
+        """Exact gain and spread of s; by a new course where s is not next in the present one."""
         if self.at == len(self.rows) or self.rows[self.at] != s:
             self._flush()
             rows = self._foreseen(s, min(AHEAD, left))
             self._set_out(rows, self.state.course(rows))
         j = self.at
-        return self.course.gains[j], 1.0 / self.course.precisions[j]
+        exact = self.course.gains[j]
+        return exact, float(self._spread(s, exact, 1.0 / self.course.precisions[j]))
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, and what comes after it as far as that is certain."""
@@ -78,8 +80,7 @@ class ForwardAhead(Forward):
         blocks = torch.stack([self.a[:, 0, 0], self.c[:, 0, 0]], dim=1).to(dtype)
         threshold = torch.tensor(course.gains[1:], dtype=EXACT) * (1.0 - WIDE)
         threshold = threshold.to(blocks)
-        a0, c0 = self.start
-        lost = self.error * (c0 + a0 * max(course.gains[1:], default=0.0))
+        lost = self.error * first_order(max(course.gains[1:], default=0.0), *self.sizes)[0]
         lost = lost.clamp_max(torch.finfo(dtype).max).to(dtype)
         near, crowded = [], False
 
@@ -102,7 +103,7 @@ class ForwardAhead(Forward):
         row, when = torch.cat(near).T
         slope = 1.0 / (1.0 + after[row, 0, when]).to(EXACT)
         score = after[row, 1, when].to(EXACT) * slope
-        amplified = self._amplified(row, score.clamp_min(1e-300), slope)
+        amplified = self._spread(row, score, slope) / score.clamp_min(1e-300)
         found = row.tolist(), when.tolist(), score.tolist(), amplified.tolist()
         for x, j, score, factor in zip(*found, strict=True):
             self.near[j + 1][x] = score, factor
@@ -129,13 +130,17 @@ class ForwardAhead(Forward):
             if len(near) > CROWD or not max(others, default=-1.0) < surely:
                 break
             off = abs(score - exact) / exact
-            by = float(self._amplified(s, exact, 1.0 / self.course.precisions[j]))
+            by = float(self._spread(s, exact, 1.0 / self.course.precisions[j])) / exact
             if not off <= max(self.error * by, TIE):
                 break
             self._learn(off, by)
             closed.add(s)
             j += 1
         return j
+
+    def _spread(self, rows, gains, slopes) -> torch.Tensor:
+        """Spread of some gains: see `skbait.fisher.blocks.gain`."""
+        return slopes * first_order(gains, *(size[0, rows] for size in self.sizes))
 
     def _flush(self) -> None:
         """Add the rows of the course that were chosen to the state."""

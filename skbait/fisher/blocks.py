@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 
 
-def traces(blocks: torch.Tensor) -> torch.Tensor:
-    """Trace of every block.
+def diagonals(blocks: torch.Tensor) -> torch.Tensor:
+    """Diagonal of every block, in memory of its own.
 
     Parameters
     ----------
@@ -27,50 +27,105 @@ def traces(blocks: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor of shape (N,)
-        Traces.
+    torch.Tensor of shape (N, r)
+        Diagonals.
     """
-    rank = blocks.shape[1]
-    if rank > 16:
-        return blocks.diagonal(dim1=1, dim2=2).sum(1)
-    return sum(blocks[:, i, i] for i in range(rank))  # many times as fast
+    return blocks.diagonal(dim1=1, dim2=2).clone()
 
 
-def gain(a: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """tr(G c_x), G = (I + a_x)⁻¹, of every row, and how much it changes with c_x.
+def gain(
+    a: torch.Tensor, c: torch.Tensor, sizes: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """tr(G c_x), G = (I + a_x)⁻¹, of every row, and how much it changes with the blocks.
 
     Parameters
     ----------
     a, c : torch.Tensor of shape (N, r, r), float64
         Blocks, symmetric and, up to rounding, positive semidefinite.
+    sizes : tuple of torch.Tensor of shape (m, N), or None, default=None
+        Where given, how large a change of a, and one of c, is to be reckoned with: s of `weights`.
 
     Returns
     -------
     gain : torch.Tensor of shape (N,), float64
         Decrease of the objective by each row.
-    slope : torch.Tensor of shape (N,), float64
-        ‖G‖, or for r > 2 a bound, the smaller of tr(G) and 1. To first order a change of c by Δ
-        changes the gain by at most ``slope · ‖Δ‖``, and one of a by at most
-        ``slope · gain · ‖Δ‖``, where ‖Δ‖ is the sum of singular values. Infinite where rounding
-        left I + a indefinite: the gain says nothing then.
+    spread : torch.Tensor of shape (N,), float64, or None
+        With `sizes`: to first order changes of ε times these sizes change the gain by at most ε
+        times this. Infinite where rounding left I + a indefinite: the gain says nothing then.
+
+    Notes
+    -----
+    The gain changes by tr(GΔ) with c, by -tr(GcGΔ) with a, and
+
+        |tr(GΔ)| <= Σ |G_ij| max |Δ_ij|,    |tr(GcGΔ)| <= tr(Gc) Σ |G_ij| √(s_i s_j)
+
+    for all |Δ_ij| <= √(s_i s_j), since no eigenvalue of G^½ Δ G^½ is larger than that sum. For
+    r > 2 the sum is replaced by the smaller of 1 and tr(G), which is no less than the norm of G,
+    times the norm of Δ.
     """
     rank = a.shape[1]
     if rank == 1:
         slope = 1.0 / (1.0 + a[:, 0, 0])
-        return c[:, 0, 0] * slope, torch.where(slope > 0.0, slope, torch.inf)
-    if rank == 2:
+        found, definite = c[:, 0, 0] * slope, slope > 0.0
+    elif rank == 2:
         # closed form: the adjugate over the determinant
         a00, a11, a01 = 1.0 + a[:, 0, 0], 1.0 + a[:, 1, 1], a[:, 0, 1]
-        numerator = a11 * c[:, 0, 0] + a00 * c[:, 1, 1] - 2.0 * a01 * c[:, 0, 1]
         determinant = a00 * a11 - a01 * a01
-        largest = 0.5 * (a00 + a11 + torch.hypot(a00 - a11, 2.0 * a01))  # eigenvalue
-        definite = (determinant > 0.0) & (largest > 0.0)
-        return numerator / determinant, torch.where(definite, largest / determinant, torch.inf)
-    eye = torch.eye(rank, dtype=a.dtype, device=a.device)
-    root, info = torch.linalg.cholesky_ex(a + eye)
-    half = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)  # L⁻¹
-    slope = half.square().sum(dim=(1, 2)).clamp_max_(1.0).masked_fill_(info > 0, torch.inf)
-    return ((half @ c) * half).sum(dim=(1, 2)), slope
+        found = a11 * c[:, 0, 0] + a00 * c[:, 1, 1] - 2.0 * a01 * c[:, 0, 1]
+        found /= determinant
+        definite = (determinant > 0.0) & (a00 > 0.0)
+    else:
+        eye = torch.eye(rank, dtype=a.dtype, device=a.device)
+        root, info = torch.linalg.cholesky_ex(a + eye)
+        half = torch.linalg.solve_triangular(root, eye.expand_as(root), upper=False)  # L⁻¹
+        found = ((half @ c) * half).sum(dim=(1, 2))
+        slope, definite = half.square().sum(dim=(1, 2)).clamp_max_(1.0), info == 0
+    if sizes is None:
+        return found, None
+    size = first_order(found, *sizes)
+    if rank == 2:
+        spread = torch.addcmul(a11 * size[0], a00, size[1])
+        spread = spread.addcmul_(a01.abs(), size[2], value=2.0).div_(determinant)
+    else:
+        spread = slope * size[0]
+    return found, torch.where(definite, spread, torch.inf)
+
+
+def first_order(gain, size_a, size_c):
+    """Size of a change of c that would change a gain by as much as changes of a and c together.
+
+    Parameters
+    ----------
+    gain : torch.Tensor or float
+        tr(G c).
+    size_a, size_c : torch.Tensor
+        Sizes of the changes: see `gain`.
+
+    Returns
+    -------
+    torch.Tensor
+        ``size_c + |gain| · size_a``.
+    """
+    return size_c + abs(gain) * size_a
+
+
+def weights(sizes: torch.Tensor) -> torch.Tensor:
+    """Sizes of changes of blocks as `gain` takes them.
+
+    Parameters
+    ----------
+    sizes : torch.Tensor of shape (N, r)
+        Numbers s that are reckoned with changes |Δ_ij| <= ε √(s_i s_j) of; for r > 2 with changes
+        whose singular values have a sum of at most ε Σs.
+
+    Returns
+    -------
+    torch.Tensor of shape (m, N)
+        s for r = 1, the three √(s_i s_j), the last of i != j, for r = 2, Σs for r > 2.
+    """
+    if sizes.shape[1] == 2:
+        return torch.stack([*sizes.T, sizes.prod(1).sqrt_()])
+    return sizes.sum(1)[None]
 
 
 def gains_among(pi: torch.Tensor, gamma: torch.Tensor, rank: int) -> torch.Tensor:

@@ -179,9 +179,9 @@ class DenseForm:
         -------
         a, c : torch.Tensor of shape (N, r, r), float64
             a_x and c_x.
-        size_a, size_c : torch.Tensor of shape (N,), float64
-            How large the numbers were that their traces are sums of: the traces themselves where
-            nothing cancelled.
+        size_a, size_c : torch.Tensor of shape (N, r), float64
+            How large the numbers were that their diagonals are sums of: the diagonals themselves
+            where nothing cancelled. Their rounding is the same part of this, give or take.
         """
         if self.chosen or self.inverse is None:
             # not from the changes kept so far: they may be why the blocks are asked for anew
@@ -383,4 +383,4 @@ class DenseForm:
         roots = torch.stack([semidefinite_root(self.inverse), semidefinite_root(self.sandwich)])
         out = squared_norms(pool, roots) * pool.exact_coefficients(slice(None))[:, 0, 0].square()
         sizes = out.clone()  # the blocks will be changed
-        return out[0][:, None, None], out[1][:, None, None], sizes[0], sizes[1]
+        return out[0][:, None, None], out[1][:, None, None], sizes[0, :, None], sizes[1, :, None]

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import traces
+from skbait.fisher.blocks import diagonals
 from skbait.fisher.cost import goes_by_matrix
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
@@ -94,16 +94,13 @@ class FactoredForm:
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Blocks of all candidates and their sizes; see `DenseForm.blocks`."""
-        n, rank = len(self.pool), self.pool.rank
-        device = self.pool.features.device
-        a = torch.empty(n, rank, rank, dtype=EXACT, device=device)
         if self.by_matrix:
-            self._diagonal(None, a)
+            a, _ = self._diagonal(None)
             c, size_c = quadratic(self.pool, self._sandwich())
-            return a, c, traces(a), size_c
-        c = torch.zeros(n, rank, rank, dtype=EXACT, device=device)
+            return a, c, diagonals(a), size_c
         reduced = self._reduced(self.pool)
-        self._diagonal(reduced, a)
+        a, norms = self._diagonal(reduced)
+        c = torch.zeros_like(a)
         for rows in self.fisher_rows:
             if rows is self.pool:
                 self._add_kernels(reduced, None, None, c)
@@ -113,7 +110,12 @@ class FactoredForm:
         c /= self.total * lam
         c /= lam
         c = symmetrise(c)
-        return a, c, traces(a), traces(c)
+        # c is a mean of squares of kernels m, which are rounded where they are still as large as
+        # the rows themselves: its error goes with m times that. The unit is free.
+        own = diagonals(c)
+        size_c = (own * norms).sqrt_()
+        size_c *= own.sum() / size_c.sum().clamp_min(1e-300)
+        return a, c, diagonals(a), size_c
 
     def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Write P_x and Q_x of all candidates for a row; see `DenseForm.couple`.
@@ -268,13 +270,20 @@ class FactoredForm:
         for_chunks(solve_rows, size, chunk)
         return matrix
 
-    def _diagonal(self, reduced: torch.Tensor | None, out: torch.Tensor) -> None:
-        """Write a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ; None: made in float64 on the way."""
-        rank, n_reduced = self.pool.rank, self.precision.n * self.pool.rank
+    def _diagonal(self, reduced: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """a_x = (k(x, x) - reduced_xᵀ reduced_x) / λ, and the squared norms of the rows of V_x.
+
+        Where `reduced` is None it is made in float64 on the way.
+        """
+        n, rank = len(self.pool), self.pool.rank
+        n_reduced = self.precision.n * rank
+        out = torch.empty(n, rank, rank, dtype=EXACT, device=self.pool.features.device)
+        norms = out.new_empty(n, rank)
 
         def write(chunk: slice) -> None:
             h, a = self.pool.exact(chunk)
             block = torch.bmm(a, a.mT) * (h * h).sum(1)[:, None, None]
+            norm = diagonals(block)
             if n_reduced:
                 if reduced is None:
                     part = self.precision.reduce(h, a)
@@ -283,8 +292,10 @@ class FactoredForm:
                 part = part.view(n_reduced, -1, rank).permute(1, 2, 0)  # (n, r, m)
                 block -= torch.bmm(part, part.mT)
             out[chunk] = symmetrise(block) / self.precision.regularization
+            norms[chunk] = norm
 
         self.pool.for_chunks(write, 8 * (rank * 3 * n_reduced + self.pool.n_features))
+        return out, norms
 
     def _add_kernels(self, reduced, rows: Rows | None, other, c: torch.Tensor) -> None:
         """Add λ² times the sum over j of m(x, j) m(x, j)ᵀ to every c_x.

@@ -12,13 +12,15 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import downdate, gain, gains_among
+from skbait.fisher.blocks import downdate, gain, gains_among, weights
 from skbait.fisher.linalg import NotPositiveDefiniteError, inverse, symmetrise
 from skbait.fisher.twins import Twins
 
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-14}
+# The same for scores that count as exact, which come of differences of many steps too.
+EXACT_ROUNDING = 1e-15
 # Running scores further off than this make the selection go on in float64.
 DRIFT = 1e-3
 # Exact scores that agree to this fraction are a tie; the row that comes first is taken.
@@ -54,7 +56,7 @@ class Forward:
         pool = state.pool
         device = pool.features.device
         self.gains = torch.empty(len(pool), dtype=EXACT, device=device)
-        self.slopes = torch.empty_like(self.gains)  # see `gain`
+        self.spreads = torch.empty_like(self.gains)  # see `gain`
         self.chosen: list[int] = []
         self.chunk = rows_per_chunk(
             8 * 6 * pool.rank**2, len(pool), pool.chunk_size, device=device
@@ -82,14 +84,14 @@ class Forward:
             if left == 1:
                 return [*self.chosen, s]
             try:
-                exact, slope = self._look_at(s, left)
+                exact, spread = self._look_at(s, left)
             except NotPositiveDefiniteError:
                 if self._renew():
                     continue  # with blocks that are not differences of many steps
                 raise
             if self.state.blur > self.state.doubt and self._sharpen():
                 continue
-            if not self._trust(s, score, exact, slope):
+            if not self._trust(s, score, exact, spread):
                 continue  # the choice itself rested on scores that are further off than believed
             self._choose(s, left)
         return self.chosen
@@ -101,7 +103,7 @@ class Forward:
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
         self.a, self.c, size_a, size_c = self.state.blocks()
-        self.start = 1.0 + size_a, size_c
+        self.sizes = weights(1.0 + size_a), weights(size_c)
         pool = self.state.pool
         self._prepare()
         self._score()
@@ -152,7 +154,7 @@ class Forward:
         if not top < torch.inf:  # rounding made a block indefinite
             self._renew()
             self.gains.nan_to_num_(nan=0.0, posinf=0.0, neginf=-torch.inf)
-            self.slopes.nan_to_num_(nan=torch.inf, posinf=torch.inf)
+            self.spreads.nan_to_num_(nan=torch.inf, posinf=torch.inf)
             top = float(self.gains.max())
         doubt = self._doubt()
         highest = self.gains + doubt
@@ -174,23 +176,29 @@ class Forward:
         close = int((exact >= best - self.state.blur * best.abs()).sum()) > 1
         if (close or self.state.blur > self.state.doubt) and self._sharpen():
             return self._best()
+        if self._is_rough(exact, self.spreads[near].cpu()) and self._renew():
+            return self._best()
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
 
     def _doubt(self) -> torch.Tensor:
         """How far the running score of each row may be off, (N,)."""
-        a0, c0 = self.start
         gains = self.gains.clamp_min(0.0)
-        doubt = torch.addcmul(c0, a0, gains).mul_(self.slopes).mul_(self.error)
-        return doubt.add_(gains, alpha=self.state.doubt + TIE).nan_to_num_(
-            nan=torch.inf, posinf=torch.inf
-        )
+        doubt = torch.mul(gains, self.state.doubt + TIE).add_(self.spreads, alpha=self.error)
+        return doubt.nan_to_num_(nan=torch.inf, posinf=torch.inf)
 
     def _is_crowd(self, near: torch.Tensor, doubt: torch.Tensor) -> bool:
         """Tell whether so many rows may be the best that all scores are better made anew."""
         if len(near) > CROWD and self._in_float32():
             return True
         return int((doubt > DRIFT * self.gains[near]).sum()) > UNSURE
+
+    def _is_rough(self, exact: torch.Tensor, spreads: torch.Tensor) -> bool:
+        """Tell whether even exact scores leave open which is the best, so much has cancelled."""
+        best = exact.max()
+        off = EXACT_ROUNDING * spreads
+        open_ = (exact + off >= (exact - off).max()) & (exact < best - TIE * best.abs())
+        return bool(open_.any())
 
     def _exact(self, rows: list[int]) -> torch.Tensor:
         """Present scores of some rows in float64."""
@@ -212,14 +220,15 @@ class Forward:
         Returns
         -------
         tuple of float
-            Its exact gain, and its slope: see `skbait.fisher.blocks.gain`.
+            Its exact gain, and the spread of that: see `skbait.fisher.blocks.gain`.
         """
         # small matrices are quicker on the CPU than launches on a GPU
         a, c = (symmetrise(block).cpu() for block in self.state.couple(s, self.products))
         precision = a + torch.eye(len(a), dtype=a.dtype)
         g = inverse(precision, name="block of the chosen rows")
         self.coupled = g, c
-        return float((g * c).sum()), float(gain(a[None], c[None])[1])
+        sizes = tuple(size[:, s : s + 1].cpu() for size in self.sizes)
+        return float((g * c).sum()), float(gain(a[None], c[None], sizes)[1])
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, to M, to those chosen, and change all scores."""
@@ -235,7 +244,7 @@ class Forward:
         self.chosen.append(s)
         self._score()
 
-    def _trust(self, s: int, score: float, exact: float, slope: float) -> bool:
+    def _trust(self, s: int, score: float, exact: float, spread: float) -> bool:
         """Learn from an exact score how far running ones are off.
 
         Returns False where the row is to be chosen once more: its score was further off than
@@ -244,7 +253,7 @@ class Forward:
         if not exact > 0.0:
             return True
         off = abs(score - exact) / exact
-        amplified = float(self._amplified(s, exact, slope))
+        amplified = spread / exact
         believed = max(self.error * amplified, TIE)
         self._learn(off, amplified)
         if not off <= DRIFT:
@@ -272,7 +281,8 @@ class Forward:
         self.closed = closed
 
         def score(rows: slice) -> None:
-            self.gains[rows], self.slopes[rows] = gain(self.a[rows], self.c[rows])
+            sizes = tuple(size[:, rows] for size in self.sizes)
+            self.gains[rows], self.spreads[rows] = gain(self.a[rows], self.c[rows], sizes)
 
         for_chunks(score, len(self.gains), self.chunk)
         self.gains[closed] = -torch.inf
@@ -284,16 +294,11 @@ class Forward:
         return is_open
 
     def _amplification(self, rows: torch.Tensor) -> torch.Tensor:
-        """`_amplified` of some rows at present."""
-        return self._amplified(rows, self.gains[rows].clamp_min(1e-300), self.slopes[rows])
-
-    def _amplified(self, rows, gains, slopes) -> torch.Tensor:
-        """By how much the error for each unit of cancellation is multiplied in positive gains.
+        """By how much the error for each unit of cancellation is multiplied in gains.
 
         That error is relative to the numbers that the blocks were made of in the beginning.
         """
-        a0, c0 = self.start
-        return slopes * (c0[rows] / gains + a0[rows])
+        return self.spreads[rows] / self.gains[rows].clamp_min(1e-300)
 
     def _in_float32(self) -> bool:
         return self.state.pool.features.dtype != EXACT

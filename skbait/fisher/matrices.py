@@ -179,14 +179,14 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     -------
     torch.Tensor of shape (N, r, r), float64
         The blocks.
-    torch.Tensor of shape (N,), float64
-        The trace of |A_x| |t_x| |A_x|ᵀ: how large the numbers are that the trace of each block is
-        the sum of. The rounding of the trace is the same part of this, give or take, for all rows.
+    torch.Tensor of shape (N, r), float64
+        The diagonal of |A_x| |t_x| |A_x|ᵀ: how large the numbers are that the diagonal of each
+        block is the sum of. Its rounding is the same part of this, give or take, for all rows.
     """
     n_columns, n_features = pool.n_columns, pool.n_features
     dtype = pool.features.dtype
     out = torch.empty(len(pool), pool.rank, pool.rank, dtype=EXACT, device=matrix.device)
-    sizes = out.new_empty(len(pool))
+    sizes = out.new_empty(len(pool), pool.rank)
     blocks = matrix.view(n_columns, n_features, n_columns, n_features)
     right = []
     for k in range(n_columns):
@@ -205,7 +205,7 @@ def quadratic(pool: Rows, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
             t[:, k, k:] += torch.linalg.vecdot(product, h[:, None, panel])
         t = torch.triu(t) + torch.triu(t, 1).mT
         out[chunk] = torch.bmm(torch.bmm(a, t), a.mT)
-        sizes[chunk] = torch.bmm(a.abs(), t.abs()).mul_(a.abs()).sum((1, 2))
+        sizes[chunk] = torch.bmm(a.abs(), t.abs()).mul_(a.abs()).sum(2)
 
     bytes_per_row = pool.features.element_size() * n_columns * (n_features // 2)
     bytes_per_row += 8 * n_columns * (5 * n_columns + 4 * pool.rank)  # t, its parts, A t
