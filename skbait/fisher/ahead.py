@@ -45,9 +45,7 @@ class ForwardAhead(Forward):
             self._flush()
             rows = self._foreseen(s, min(AHEAD, left))
             self._set_out(rows, self.state.course(rows))
-        j = self.at
-        exact = self.course.gains[j]
-        return exact, float(self._spread(s, exact, 1.0 / self.course.precisions[j]))
+        return self.course.gains[self.at], self.course_spreads[self.at]
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, and what comes after it as far as that is certain."""
@@ -75,6 +73,9 @@ class ForwardAhead(Forward):
         self.course, self.rows, self.at, self.added = course, rows[: len(course)], 0, 0
         self.believed = self.error
         n, k = len(self.gains), len(course)
+        numbers = torch.tensor([course.gains, course.precisions], dtype=EXACT).to(self.gains)
+        index = torch.tensor(self.rows).to(self.closed)
+        self.course_spreads = self._spread(index, numbers[0], 1.0 / numbers[1]).tolist()
         dtype = self.state.pool.features.dtype
         after = self.after[: n * 2 * k].view(n, 2, k)
         blocks = torch.stack([self.a[:, 0, 0], self.c[:, 0, 0]], dim=1).to(dtype)
@@ -130,7 +131,7 @@ class ForwardAhead(Forward):
             if len(near) > CROWD or not max(others, default=-1.0) < surely:
                 break
             off = abs(score - exact) / exact
-            by = float(self._spread(s, exact, 1.0 / self.course.precisions[j])) / exact
+            by = self.course_spreads[j] / exact
             if not off <= max(self.error * by, TIE):
                 break
             self._learn(off, by)
