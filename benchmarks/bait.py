@@ -236,36 +236,42 @@ def one(shape):
 
 
 @case
-def gpu(n_pool=50_000, n=100, repeats=3):
-    """Exp c=2, N=50,000, K=100, D=384, n=100 on a CUDA device."""
+def gpu(n_pool=50_000, n=100, repeats=5):
+    """Exp c=2, N=50,000, K=100, D=384, n=100 on a CUDA device, and the other cases there."""
     if not torch.cuda.is_available():
         print("torch finds no CUDA device here: not measured.")
         return
-    on_cpu = make_problem(n_pool, 384, 100, 500)
-    problem = [t.cuda() for t in on_cpu]
-    select(*problem, 10)
-    torch.cuda.reset_peak_memory_stats()
-    times = []
-    for _ in range(repeats):
-        with StepTimer() as timer:
-            time, chosen = seconds(select, *problem, n)
-        times.append(time)
-    memory = torch.cuda.max_memory_allocated() / 2**20
-    small = make_problem(5_000, 128, 20, 100)
-    same = torch.equal(
-        select(*small, 50).positions, select(*(t.cuda() for t in small), 50).positions.cpu()
-    )
-    table(
-        ["what", "value"],
-        [
-            ["device", torch.cuda.get_device_name()],
-            ["seconds (target < 10)", spread(times)],
-            ["milliseconds a forward step", f"{1e3 * timer.per_step:.2f}"],
-            ["peak memory on the device, MB", f"{memory:.0f}"],
-            ["form", chosen.form],
-            ["CPU and CUDA picks equal (N=5,000, D=128, K=20)", same],
-        ],
-    )
+    cases = [
+        ("exp, K=100 (target < 10)", (n_pool, 384, 100, 500), n, {}),
+        ("exp, K=77", (10_000, 384, 77, 500), 100, {}),
+        ("exp, K=10", (10_000, 384, 10, 100), 50, {}),
+        ("exact, K=10", (50_000, 384, 10, 100), 100, {"variant": "exact"}),
+        ("binary", (50_000, 384, 10, 100), 100, {"variant": "binary"}),
+        ("binary", (20_000, 384, 10, 100), 50, {"variant": "binary"}),
+    ]
+    rows = []
+    for name, shape, n_chosen, options in cases:
+        problem = [t.cuda() for t in make_problem(*shape)]
+        select(*problem, n_chosen, **options)
+        torch.cuda.reset_peak_memory_stats()
+        times = []
+        for _ in range(repeats):
+            with StepTimer() as timer:
+                time, chosen = seconds(select, *problem, n_chosen, **options)
+            times.append(time)
+        memory = torch.cuda.max_memory_allocated() / 2**20
+        other = select(*(t.double() for t in problem), n_chosen, **options)
+        same = torch.equal(chosen.positions, other.positions)
+        per_step = f"{1e3 * timer.per_step:.2f}"
+        rows.append([name, shape[0], n_chosen, spread(times), per_step, f"{memory:.0f}", same])
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
+    header = ["case", "N", "n", "seconds", "ms a step", "peak MB", "picks equal to float64"]
+    table(header, rows)
+    for options in ({}, {"variant": "exact"}, {"variant": "binary"}):
+        small = make_problem(5_000, 128, 10, 100)
+        on_gpu = select(*(t.cuda() for t in small), 50, **options).positions.cpu()
+        same = torch.equal(select(*small, 50, **options).positions, on_gpu)
+        print(f"\nCPU and CUDA picks equal (N=5,000, D=128, K=10, {options or 'exp'}): {same}")
 
 
 def main():

@@ -82,6 +82,7 @@ def main():
     parser.add_argument("--n-labeled", type=int, default=500)
     parser.add_argument("--n", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     data = fetch_cifar10()
     X = data.data[:10_000].astype(np.float32) / 255.0
@@ -101,10 +102,13 @@ def main():
             train_split=None,
             classes=range(10),
             verbose=0,
+            device=arguments.device,
         )
         net.fit(X[:n_labeled], y[:n_labeled])
         query = BaitQuery(FrozenEstimator(net), random_state=0)
         query.fit(X[:n_labeled], y[:n_labeled])
+        if arguments.device != "cpu":  # what is loaded and compiled at first
+            query.query(X[n_labeled:], arguments.n)
         passes, chooses, shares = [], [], []
         for _ in range(arguments.repeats):
             passes.append(seconds(net.predict_proba, X[n_labeled:])[0])

@@ -12,7 +12,7 @@ from fisher_problems import one_thread as one_thread  # autouse
 
 from skbait.fisher import cost, factored, forward, select
 from skbait.fisher import rows as rows_module
-from skbait.fisher.blocks import gain, weights
+from skbait.fisher.blocks import gain, pairwise
 from skbait.fisher.factors import factor
 from skbait.fisher.linalg import semidefinite_root
 from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
@@ -267,7 +267,7 @@ def test_blocks_that_rounding_left_indefinite_say_nothing(rank):
     a = torch.diag_embed(torch.tensor([[-12.0, 3.0, 3.0], [2.0, 3.0, 4.0], [-1.0, -1.0, 1.0]]))
     a = a[:, :rank, :rank].double()
     c = torch.eye(rank, dtype=torch.float64).expand(3, rank, rank)
-    size = weights(torch.ones(3, rank, dtype=torch.float64))
+    size = pairwise(torch.ones(3, rank, dtype=torch.float64))
     spread = gain(a, c, (size, size))[1]
     assert torch.isinf(spread[0])
     assert 0.0 < float(spread[1]) <= 2.0 * rank
@@ -326,7 +326,7 @@ def test_spreads_bound_how_far_gains_change(rank, seed):
     a = blocks(10.0 ** (4.0 * uniform(200, rank) - 2.0))
     c = blocks(10.0 ** (3.0 * uniform(200, rank) - 3.0))
     sizes = 1.0 + 10.0 * uniform(200, rank), 10.0 ** (3.0 * uniform(200, rank) - 2.0)
-    found, spread = gain(a, c, tuple(map(weights, sizes)))
+    found, spread = gain(a, c, tuple(map(pairwise, sizes)))
     g = torch.linalg.inv(torch.eye(rank, dtype=torch.float64) + a)
     torch.testing.assert_close(found, (g * c).sum((1, 2)))
     torch.testing.assert_close(gain(a, c)[0], found)
@@ -340,7 +340,7 @@ def test_spreads_bound_how_far_gains_change(rank, seed):
         assert bool((off <= small * spread * (1.0 + 1e-3) + 1e-14).all())
     if rank < 3:  # one with the signs of G moves the gain by all that is said
         worst = (sizes[1][:, :, None] * sizes[1][:, None, :]).sqrt() * g.sign()
-        by_c = gain(a, c, (weights(0.0 * sizes[0]), weights(sizes[1])))[1]
+        by_c = gain(a, c, (pairwise(0.0 * sizes[0]), pairwise(sizes[1])))[1]
         torch.testing.assert_close(gain(a, c + worst)[0] - found, by_c)
 
 

@@ -43,7 +43,7 @@ def gain(
     a, c : torch.Tensor of shape (N, r, r), float64
         Blocks, symmetric and, up to rounding, positive semidefinite.
     sizes : tuple of torch.Tensor of shape (m, N), or None, default=None
-        Where given, how large a change of a, and one of c, is to be reckoned with: s of `weights`.
+        Where given, how large changes of a and of c are to be reckoned with: see `pairwise`.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def first_order(gain, size_a, size_c):
     return size_c + abs(gain) * size_a
 
 
-def weights(sizes: torch.Tensor) -> torch.Tensor:
+def pairwise(sizes: torch.Tensor) -> torch.Tensor:
     """Sizes of changes of blocks as `gain` takes them.
 
     Parameters

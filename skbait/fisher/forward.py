@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import downdate, gain, gains_among, weights
+from skbait.fisher.blocks import downdate, gain, gains_among, pairwise
 from skbait.fisher.linalg import NotPositiveDefiniteError, inverse, symmetrise
 from skbait.fisher.twins import Twins
 
@@ -103,7 +103,7 @@ class Forward:
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
         self.a, self.c, size_a, size_c = self.state.blocks()
-        self.sizes = weights(1.0 + size_a), weights(size_c)
+        self.sizes = pairwise(1.0 + size_a), pairwise(size_c)
         pool = self.state.pool
         self._prepare()
         self._score()
