@@ -305,6 +305,13 @@ def test_more_choices_than_directions_of_a_small_prior(variant, kappa, form, see
         assert len(set(chosen.tolist())) == 20
 
 
+@pytest.mark.parametrize("size", [1e-170, 1.0, 1e160])
+def test_sizes_of_pairs(size):
+    sizes = size * torch.tensor([[4.0, 9.0]], dtype=torch.float64)
+    expected = size * torch.tensor([[4.0], [9.0], [6.0]], dtype=torch.float64)
+    torch.testing.assert_close(pairwise(sizes), expected, rtol=1e-14, atol=0.0)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_spreads_bound_how_far_gains_change(rank, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -60,8 +60,8 @@ def gain(
         |tr(GΔ)| <= Σ |G_ij| max |Δ_ij|,    |tr(GcGΔ)| <= tr(Gc) Σ |G_ij| √(s_i s_j)
 
     for all |Δ_ij| <= √(s_i s_j), since no eigenvalue of G^½ Δ G^½ is larger than that sum. For
-    r > 2 the sum is replaced by the smaller of 1 and tr(G), which is no less than the norm of G,
-    times the norm of Δ.
+    r > 2 the sum is replaced by Σs times the smaller of 1 and tr(G), which is no less than the
+    norm of G where a is positive semidefinite.
     """
     rank = a.shape[1]
     if rank == 1:
@@ -124,7 +124,7 @@ def pairwise(sizes: torch.Tensor) -> torch.Tensor:
         s for r = 1, the three √(s_i s_j), the last of i != j, for r = 2, Σs for r > 2.
     """
     if sizes.shape[1] == 2:
-        return torch.stack([*sizes.T, sizes.prod(1).sqrt_()])
+        return torch.stack([*sizes.T, sizes.sqrt().prod(1)])
     return sizes.sum(1)[None]
 
 

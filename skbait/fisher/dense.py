@@ -72,6 +72,7 @@ class DenseForm:
         self.unsure: torch.Tensor | None = None  # how far each Fᵢᵢ may be off then
         self.blur = 0.0
         self.by_matrix = False  # see `FactoredForm`
+        self.differs = True  # exact scores come of M⁻¹ less what was chosen since it was made
         self.chosen: list[int] = []
         self.fisher: torch.Tensor | None = None
         self.root: torch.Tensor | None = None  # of the precision before any choice

@@ -47,7 +47,9 @@ class FactoredForm:
         pool, labeled = problem.pool, problem.labeled
         self.pool, self.fisher_rows = pool, problem.fisher_rows
         self.total = problem.n_fisher
-        self.blur = self.doubt = 0.0  # scores that count as exact are: see `DenseForm`
+        # scores that count as exact are, and come of M's rows themselves: see `DenseForm`
+        self.blur = self.doubt = 0.0
+        self.differs = False
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
@@ -111,7 +113,7 @@ class FactoredForm:
         c /= lam
         c = symmetrise(c)
         # c is a mean of squares of kernels m, which are rounded where they are still as large as
-        # the rows themselves: its error goes with m times that. The unit is free.
+        # the rows themselves: the error of c_ii goes with m times that. The unit is free.
         own = diagonals(c)
         size_c = (own * norms).sqrt_()
         size_c *= own.sum() / size_c.sum().clamp_min(1e-300)

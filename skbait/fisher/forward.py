@@ -19,7 +19,7 @@ from skbait.fisher.twins import Twins
 # Least relative error that running scores are credited with, for each unit of cancellation.
 # What is seen to be larger on the way counts instead.
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-14}
-# The same for scores that count as exact, which come of differences of many steps too.
+# The same for scores that count as exact, where they come of differences of many steps too.
 EXACT_ROUNDING = 1e-15
 # Running scores further off than this make the selection go on in float64.
 DRIFT = 1e-3
@@ -176,7 +176,8 @@ class Forward:
         close = int((exact >= best - self.state.blur * best.abs()).sum()) > 1
         if (close or self.state.blur > self.state.doubt) and self._sharpen():
             return self._best()
-        if self._is_rough(exact, self.spreads[near].cpu()) and self._renew():
+        rough = self.state.differs and self._is_rough(exact, self.spreads[near].cpu())
+        if rough and self._renew():
             return self._best()
         s = int(near[int(torch.nonzero(exact >= best - TIE * best.abs())[0])])
         return s, float(self.gains[s])
