@@ -8,9 +8,10 @@ import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import ahead, backward, select
+from skbait.fisher import ahead, backward, foresight, select
 from skbait.fisher.blocks import downdate, gain
-from skbait.fisher.course import OUTSIDE, course, foresee, play
+from skbait.fisher.course import course, play
+from skbait.fisher.foresight import OUTSIDE, foresee
 
 
 def dense_state(seed, n_rows=30, size=7):
@@ -106,7 +107,9 @@ def choices_by_updates(v, inverse, sandwich, n):
     return chosen, best
 
 
-def test_choices_are_foreseen_as_they_come(seed):
+@pytest.mark.parametrize("followed", [1, 6, 40])
+def test_choices_are_foreseen_as_they_come(followed, seed, monkeypatch):
+    monkeypatch.setattr(foresight, "FOLLOWED", followed)
     v, inverse, sandwich, _ = dense_state(seed, n_rows=40)
     expected, _ = choices_by_updates(v, inverse, sandwich, 8)
     a, c = ((v @ inverse) * v).sum(1), ((v @ sandwich) * v).sum(1)
@@ -115,12 +118,14 @@ def test_choices_are_foreseen_as_they_come(seed):
     assert foresee(v.float(), matrices.float(), a, c, 8) == expected
 
 
-def test_foresight_ends_where_others_are_better(seed, monkeypatch):
+@pytest.mark.parametrize("followed", [6, 40])
+def test_foresight_ends_where_others_are_better(followed, seed, monkeypatch):
+    monkeypatch.setattr(foresight, "FOLLOWED", followed)
     v, inverse, sandwich, _ = dense_state(seed, n_rows=40)
     expected, best = choices_by_updates(v, inverse, sandwich, 12)
     a, c = ((v @ inverse) * v).sum(1), ((v @ sandwich) * v).sum(1)
     matrices = torch.cat([inverse, sandwich])
-    monkeypatch.setattr("skbait.fisher.course.STRIDE", 1)
+    monkeypatch.setattr(foresight, "STRIDE", 1)
     for n in (3, 9):  # the n-th choice has a score just above what ends it, the next one not
         lowest = min(best[: n - 1])
         outside = (lowest - 1e-9) / OUTSIDE

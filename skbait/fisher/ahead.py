@@ -12,7 +12,8 @@ import torch
 
 from skbait._backend import EXACT
 from skbait.fisher.blocks import first_order
-from skbait.fisher.course import Course, foresee, play
+from skbait.fisher.course import Course, play
+from skbait.fisher.foresight import foresee
 from skbait.fisher.forward import CROWD, DRIFT, TIE, Forward
 from skbait.fisher.rows import project
 

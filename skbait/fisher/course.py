@@ -28,11 +28,6 @@ import torch
 
 from skbait.fisher.linalg import invert_triangle
 
-# Foresight may end where the best score known falls below this part of the best unknown one.
-OUTSIDE = 0.85
-# It ends after a multiple of so many steps: products are quickest for such numbers of columns.
-STRIDE = 8
-
 
 @dataclass(frozen=True)
 class Course:
@@ -119,68 +114,3 @@ def play(
     a, c = out[:, 0, :-1], out[:, 1, :-1]
     above = torch.addcmul(c, a, threshold, value=-1.0).add_(lost[:, None])
     return (above >= threshold).nonzero()  # c / (1 + a) >= t
-
-
-def foresee(
-    v: torch.Tensor,
-    matrices: torch.Tensor,
-    a: torch.Tensor,
-    c: torch.Tensor,
-    most: int,
-    outside: float = 0.0,
-) -> list[int]:
-    """Choices among a few rows of rank one, were there no others; a forecast only.
-
-    Parameters
-    ----------
-    v : torch.Tensor of shape (m, P)
-        V of m rows, in any float dtype: float32 is enough.
-    matrices : torch.Tensor of shape (2·P, P)
-        M⁻¹ and, below it, M⁻¹FM⁻¹, in the same dtype.
-    a, c : torch.Tensor of shape (m,)
-        Blocks of the m rows.
-    most : int
-        At most so many choices.
-    outside : float, default=0.0
-        Best score of any other row, at present. Where the best of these rows is well below it the
-        next choice will hardly be one of them, and the forecast may end.
-
-    Returns
-    -------
-    list of int
-        Which rows, in the order of choice; row 0 comes first.
-    """
-    most, size = min(most, len(a)), v.shape[1]
-    precision, c = a.to(v.dtype) + 1.0, c.to(v.dtype, copy=True)
-    scores = torch.empty_like(c)
-    # û and ŵ of every choice lie below the matrices: one product makes all that a choice needs
-    operator = torch.cat([matrices, matrices.new_empty(2 * most, size)])
-    changes = operator[2 * size :]
-    order = [0]
-    while len(order) < most:
-        t, s = 2 * len(order) - 2, order[-1]
-        at_s, c_s = float(precision[s]), float(c[s])
-        if not at_s > 0.0:
-            break
-        g = 1.0 / at_s
-        products = torch.mv(operator[: 2 * size + t], v[s])
-        u, z = products[:size], products[size : 2 * size]
-        if t:  # u - Σ û (û·v), z - Σ û (ŵ·v) + ŵ (û·v)
-            past, of_past = changes[:t], products[2 * size :].view(-1, 2)
-            u.addmv_(past[::2].T, of_past[:, 0], alpha=-1.0)
-            z.addmv_(past.T, of_past.flip(1).view(-1), alpha=-1.0)
-        hats = changes[t : t + 2]
-        torch.mul(products[: 2 * size].view(2, size), g**0.5, out=hats)
-        hats[1].add_(hats[0], alpha=-0.5 * g * c_s)
-        p, w = torch.mm(v, hats.T).unbind(1)
-        precision.addcmul_(p, p, value=-1.0)
-        c.addcmul_(p, w, value=-2.0)
-        precision[s] = torch.inf  # chosen: its score is zero from now on
-        best = int(torch.div(c, precision, out=scores).argmax())
-        score = float(scores[best])
-        if not score > 0.0:
-            break
-        if score < OUTSIDE * outside and len(order) % STRIDE == 0:
-            break
-        order.append(best)
-    return order
