@@ -7,13 +7,13 @@ wraps them; ``represent.register(MyType)`` adds a type.
 
 from skbait.representation import linear, network, wrappers  # noqa: F401 - they register adapters
 from skbait.representation.base import (
-    Representation,
     can_give_head,
     can_represent,
     probabilities,
     represent,
 )
 from skbait.representation.head import Head
+from skbait.representation.result import Representation
 from skbait.representation.rows import rows_as_features
 
 __all__ = [

@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait._backend import resolve_device
 from skbait._sklearn import LinearClassifierMixin
-from skbait.representation.base import Representation, can_represent, represent_adapter
+from skbait.representation.base import can_represent, represent_adapter
 from skbait.representation.head import linear_head
+from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
 

@@ -18,12 +18,12 @@ from torch import nn
 
 from skbait._backend import resolve_device
 from skbait.representation.base import (
-    Representation,
     can_represent,
     probabilities_adapter,
     represent_adapter,
 )
 from skbait.representation.head import linear_head
+from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
 from skbait.utils.nets import few_rows, for_skorch, infer, modules_of
 from skbait.utils.state import read_only_arrays_allowed

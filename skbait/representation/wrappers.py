@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbait._sklearn import BaseSearchCV, LinearClassifierMixin
 from skbait.representation.base import (
-    Representation,
     can_give_head,
     can_represent,
     probabilities_adapter,
     represent_adapter,
 )
+from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, blocks_of
 from skbait.utils.data import num_rows
 from skbait.utils.fitting import EncodedClassifier
