@@ -138,6 +138,7 @@ API_REFERENCE = {
             (
                 "Validation",
                 [
+                    "validation.as_numbers",
                     "validation.check_rows",
                     "validation.check_finite",
                     "validation.check_number_of_rows",

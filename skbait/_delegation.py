@@ -20,8 +20,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait.utils.introspection import input_tags_of, takes_nan
-from skbait.utils.nets import explain_dtype
+from skbait.utils.nets import explain_dtype, find_nets, for_skorch
 from skbait.utils.state import keep_random_states
+from skbait.utils.validation import as_numbers
 
 DELEGATED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
 COLUMNS = ("n_features_in_", "feature_names_in_")
@@ -173,6 +174,7 @@ class DelegationMixin:
         check_columns(self, X)
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
+        X = self._as_trained(X)
         routed = self._route("score", params)
         with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
             if self._has_one_scorer():
@@ -230,10 +232,16 @@ class DelegationMixin:
         to_scorer = getattr(routed, "scorer", {}).get("score", {})
         return Routed(routed.estimator[caller], to_query, to_scorer)
 
+    def _as_trained(self, X):
+        """Return X as the fitted estimator was given the rows that it was trained on."""
+        X = as_numbers(X)
+        return for_skorch(X) if find_nets(self.estimator_) else X
+
     def _delegate(self, method, X, params):
         """Call a method of the fitted estimator."""
         check_is_fitted(self)
         check_columns(self, X)
+        X = self._as_trained(X)
         params = self._route(method, params).estimator
         # a pass through a network draws from torch
         with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.metrics import check_scoring
 
 from skbait.utils.data import num_rows
+from skbait.utils.nets import find_nets, for_skorch
 from skbait.utils.state import keep_random_states
 from skbait.utils.targets import as_vector, has_label, tidy
 
@@ -83,14 +85,45 @@ class HeldOut:
             )
         self._X, self._y = X, tidy(labels, name="y_val")
         self._scorer = check_scoring(estimator, scoring=scoring)
+        self._each = None  # scores by those of several that can be had
+        if isinstance(scoring, (list, tuple, set, dict)):
+            self._each = check_scoring(estimator, scoring=scoring, raise_exc=False)
         self._score_params = score_params
 
     def scores(self, estimator):
-        """Return the scores of a fitted estimator by the name of their column."""
+        """Return the scores of a fitted estimator by the name of their column.
+
+        A metric may be undefined for a model that does not know all classes yet: its score is
+        NaN then, with a warning. Every other failure is raised.
+        """
         if self._scorer is None:
             return {}
+        X = for_skorch(self._X) if find_nets(estimator) else self._X
         with keep_random_states(estimator):  # a pass through a network draws from torch
-            result = self._scorer(estimator, self._X, self._y, **self._score_params)
+            try:
+                result = self._scorer(estimator, X, self._y, **self._score_params)
+            except Exception as error:
+                self._explain(error, estimator)
+                result = np.nan
+                if self._each is not None:
+                    result = self._each(estimator, X, self._y, **self._score_params)
         if isinstance(result, dict):
-            return {f"score_{name}": float(value) for name, value in result.items()}
+            # a failure is told as text
+            return {
+                f"score_{name}": np.nan if isinstance(value, str) else float(value)
+                for name, value in result.items()
+            }
         return {"score": float(result)}
+
+    def _explain(self, error, estimator):
+        """Warn that a score is missing if the classes may be why, or raise the error."""
+        needed = set(self._y.tolist())
+        known = set(getattr(estimator, "classes_", self._y).tolist())
+        if known == needed:
+            raise error
+        warnings.warn(
+            f"scoring failed, and NaN stands for the score: the model knows {len(known & needed)} "
+            f"of the {len(needed)} classes in y_val and {len(known - needed)} others. "
+            f"{type(error).__name__}: {error}",
+            stacklevel=2,
+        )

@@ -191,7 +191,8 @@ class ActiveLearner(
     """
 
     _parameter_constraints: dict = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        # some have predict only once they are fitted
+        "estimator": [HasMethods(["fit"]), None],
         "query_strategy": [HasMethods(["fit", "query", "get_params"]), None],
         "initial": [
             Interval(Integral, 1, None, closed="left"),
@@ -294,7 +295,7 @@ class ActiveLearner(
                     () if memory is None else memory.rounds,
                     0 if memory is None else memory.n_trained,
                 )
-                self._check_values(memory.X)
+                self._check_values(memory.X, oracle.asked)
                 model, memory = fit_round(
                     estimator,
                     memory,
@@ -348,10 +349,9 @@ class ActiveLearner(
         n_known = len(memory.y)
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
         to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
-        memory = memory.extended(
-            take_rows(X, known), oracle.labels, to_fit.take(known), to_query.take(known)
-        )
-        self._check_values(memory.X)
+        taught = take_rows(X, known)
+        self._check_values(taught, known)
+        memory = memory.extended(taught, oracle.labels, to_fit.take(known), to_query.take(known))
         columns = {name: value for name, value in vars(self).items() if name in COLUMNS}
         context = self._init_callback_context(task_name="teach", max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=memory.X, y=memory.y)
@@ -454,10 +454,10 @@ class ActiveLearner(
             score_params=score_params,
         )
 
-    def _check_values(self, X):
+    def _check_values(self, X, positions):
         """Refuse NaN in labelled rows: a network would learn it without a word."""
         if not takes_nan(self._get_estimator()):
-            check_finite(X, owner="ActiveLearner")
+            check_finite(X, owner="ActiveLearner", positions=positions)
 
     def _choose(self, X, oracle, n, model, memory, held_out):
         """Return the positions in X, among those not asked for, of the rows to ask for next."""

@@ -199,6 +199,32 @@ def test_what_cannot_be_joined():
         concatenate_rows([])
 
 
+def test_numbers_beside_strings_stay_numbers_where_lists_are_joined():
+    joined = concatenate_rows([np.array([["a", 1]], dtype=object), [["b", 2]]])
+    assert joined.tolist() == [["a", 1], ["b", 2]]
+
+
+def test_categories_of_frames_are_joined():
+    one = pd.DataFrame({"a": pd.Categorical(["p", "q"]), "b": [1, 2]})
+    other = pd.DataFrame({"a": pd.Categorical(["r", "p"]), "b": [3, 4]})
+    joined = concatenate_rows([one, other])
+    assert joined["a"].dtype == pd.CategoricalDtype(["p", "q", "r"])
+    assert joined["a"].tolist() == ["p", "q", "r", "p"]
+    assert one["a"].dtype == pd.CategoricalDtype(["p", "q"])
+    assert concatenate_rows([one, one])["a"].dtype == one["a"].dtype
+
+
+def test_frames_and_columns_of_polars():
+    polars = pytest.importorskip("polars")
+    joined = concatenate_rows([polars.DataFrame({"a": [1, 2]}), polars.DataFrame({"a": [0.5]})])
+    assert joined["a"].to_list() == [1.0, 2.0, 0.5]
+    column = polars.Series(["a", "b", "c"])
+    assert kind_of(column) == "frame"
+    assert check_rows(column) is column
+    taken = concatenate_rows([take_rows(column, [2, 0]), column[:1]])
+    assert taken.to_list() == ["c", "a", "a"]
+
+
 def test_lists_join_arrays_and_tensors():
     assert concatenate_rows([ARRAY, ARRAY[:1].tolist()]).shape == (7, 5)
     joined = concatenate_rows([torch.from_numpy(ARRAY), ARRAY[:1].tolist()])
@@ -222,7 +248,10 @@ def test_lists_and_objects_become_numbers():
     assert check_rows([[1, 2], [3, 4]]).dtype == np.int64
     assert check_rows([ARRAY[0], ARRAY[1]]).shape == (2, 5)
     assert check_rows(ARRAY.astype(object)).dtype == np.float64
-    for kept in (["a", "b"], [{"a": 1}], np.array([["a", 1.0]], dtype=object)):
+    words, none = np.array([["a", 1.0]], dtype=object), np.array([[None, 1.0]], dtype=object)
+    tokens = np.array([["a"], ["b", "c"]], dtype=object)
+    lists = (["a", "b"], [{"a": 1}], [["a", 1]], [["a"], ["b", "c"]], [[None, 1.0]])
+    for kept in (*lists, words, none, tokens):
         assert check_rows(kept) is kept
     with pytest.raises(TypeError, match="argument must be"):
         check_rows(np.array([[{"a": 1}, 2.0]], dtype=object))

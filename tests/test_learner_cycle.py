@@ -351,6 +351,29 @@ def test_several_scores():
     assert learner.history_["score_accuracy"][-1] == learner.score(X[200:], Y[200:])
 
 
+@pytest.mark.parametrize("scoring", ["neg_log_loss", ["accuracy", "neg_log_loss"]])
+def test_a_score_that_an_early_model_cannot_have_is_nan(scoring):
+    """The first model knows two of four classes, for which the loss is not defined."""
+    order = np.concatenate([np.flatnonzero(label == Y)[:5] for label in range(4)])
+    learner = ActiveLearner(scoring=scoring)
+    with pytest.warns(UserWarning, match="knows 2 of the 4 classes in y_val"):
+        learner.fit(X[order[:10]], Y[order[:10]], X_val=X, y_val=Y)
+    learner.teach(X[order[10:]], Y[order[10:]], X_val=X, y_val=Y)
+    name = "score" if isinstance(scoring, str) else "score_neg_log_loss"
+    assert np.isnan(learner.history_[name]).tolist() == [True, False]
+    if not isinstance(scoring, str):
+        assert (learner.history_["score_accuracy"] > 0.3).all()
+
+
+def test_a_scorer_that_fails_for_another_reason_is_an_error():
+    def fails(estimator, X, y):
+        raise RuntimeError("no such metric")
+
+    for scoring in (fails, {"one": "accuracy", "other": fails}):
+        with pytest.raises(RuntimeError, match="no such metric"):
+            ActiveLearner(scoring=scoring).fit(X[:50], Y[:50], X_val=X, y_val=Y)
+
+
 def test_one_scorer_is_also_that_of_score():
     learner = cycle(scoring="neg_log_loss").fit(X[:200], Y[:200], X_val=X[200:], y_val=Y[200:])
     assert learner.score(X[200:], Y[200:]) == learner.history_["score"][-1] < 0

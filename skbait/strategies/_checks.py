@@ -63,7 +63,9 @@ def check_model(model, needs, *, owner):
         )
     if needs == {"features"}:
         return
-    if not hasattr(model, "predict_proba") and not can_represent(model):
+    # before their fit some have no predict either (stacking, and what holds it): wait for it
+    may_come = hasattr(type(model), "predict_proba") and not hasattr(model, "predict")
+    if not (hasattr(model, "predict_proba") or may_come or can_represent(model)):
         raise TypeError(
             f"{owner} needs class probabilities, and {name} has no predict_proba. Use a "
             "classifier that has it, or wrap yours in CalibratedClassifierCV."

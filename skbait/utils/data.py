@@ -69,8 +69,8 @@ def kind_of(X) -> str:
         )
     if isinstance(X, Dataset):
         return "dataset"
-    if hasattr(X, "columns") or (hasattr(X, "iloc") and hasattr(X, "index")):
-        return "frame"
+    if hasattr(X, "columns") or (hasattr(X, "to_frame") and hasattr(X, "filter")):
+        return "frame"  # or a column of one; an index of pandas cannot be filtered
     if hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__"):
         return "array"
     if isinstance(X, Sequence) and not isinstance(X, (str, bytes)):
@@ -242,7 +242,7 @@ def concatenate_rows(parts):
         return parts[0]
     kinds = {kind_of(part) for part in parts}
     if kinds == {"array", "list"}:
-        parts, kinds = [np.asarray(part) for part in parts], {"array"}
+        parts, kinds = [_as_array(part) for part in parts], {"array"}
     elif kinds == {"tensor", "list"}:
         first = next(part for part in parts if isinstance(part, torch.Tensor))
         parts, kinds = [_as_tensor_like(part, first) for part in parts], {"tensor"}
@@ -311,6 +311,12 @@ def _subset(dataset, positions):
     return Subset(dataset, positions)
 
 
+def _as_array(part):
+    array = np.asarray(part)
+    # numbers beside strings stay what they are
+    return np.asarray(part, dtype=object) if array.dtype.kind in "US" else array
+
+
 def _as_tensor_like(part, like):
     return torch.as_tensor(np.asarray(part) if isinstance(part, list) else part).to(like.device)
 
@@ -357,7 +363,27 @@ def _join_frames(parts):
                 "must have the same columns in the same order."
             )
     library = importlib.import_module(type(first).__module__.split(".")[0])
+    if library.__name__ == "polars":
+        # whole numbers and fractions in a column of floats, as the other libraries have it
+        return library.concat(parts, how="vertical_relaxed" if columns is not None else "vertical")
+    if library.__name__ == "pandas":
+        parts = _with_all_categories(parts, library)
     return library.concat(parts)
+
+
+def _with_all_categories(parts, pandas):
+    """Give categorical columns of pandas frames the categories of all: joined, they stay so."""
+    first = parts[0]
+    if getattr(first, "columns", None) is None or not first.columns.is_unique:
+        return parts
+    dtypes = {}
+    for name in first.columns:
+        found = [part[name].dtype for part in parts]
+        plain = all(isinstance(x, pandas.CategoricalDtype) and not x.ordered for x in found)
+        if plain and any(dtype != found[0] for dtype in found):
+            every = dict.fromkeys(x for dtype in found for x in dtype.categories)
+            dtypes[name] = pandas.CategoricalDtype(list(every))
+    return [part.astype(dtypes) for part in parts] if dtypes else parts
 
 
 def _join_dicts(parts):

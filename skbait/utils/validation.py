@@ -9,7 +9,7 @@ return is the caller's own object wherever that can be used as it is.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,6 +22,7 @@ from skbait._sklearn import InvalidParameterError
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows, without_gradients
 
 __all__ = [
+    "as_numbers",
     "check_finite",
     "check_number_of_rows",
     "check_rows",
@@ -34,7 +35,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
     """Return X if it holds rows with something in them, or say what is wrong.
 
     The values are not looked at (see `check_finite`), but for those of lists and of arrays of
-    objects, which become arrays of numbers where they hold numbers. Tensors that require a
+    objects, which become arrays of numbers where they hold nothing else. Tensors that require a
     gradient come detached: to train on them would write to it.
 
     Parameters
@@ -69,10 +70,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
         n_rows = num_rows(X)
     except TypeError as error:
         raise TypeError(f"{name} cannot be used by {owner}: {error}") from error
-    if kind == "list":
-        X = _as_numbers(X, name)
-    elif kind == "array" and X.dtype == object:
-        X = _objects_as_numbers(X)
+    X = as_numbers(X, name=name)
     kind = kind_of(X)
     shape = row_shape(X)
     if n_rows == 0:
@@ -89,6 +87,40 @@ def check_rows(X, *, name="X", owner="This estimator"):
     if kind in ("array", "tensor", "sparse"):
         _check_dtype(X, kind, shape, name)
     return without_gradients(X)
+
+
+def as_numbers(X, *, name="X"):
+    """Return lists and arrays of objects that hold numbers as arrays of numbers.
+
+    Parameters
+    ----------
+    X : object
+        Rows of any kind.
+    name : str, default="X"
+        What to call X in an error.
+
+    Returns
+    -------
+    object
+        X itself where it is anything else, or holds more than numbers: strings, None, words.
+
+    See Also
+    --------
+    check_rows : Looks at the rows as well.
+
+    Examples
+    --------
+    >>> from skbait.utils.validation import as_numbers
+    >>> as_numbers([[1, 2], [3, 4]])
+    array([[1, 2],
+           [3, 4]])
+    >>> as_numbers([["a", 2], ["b", 4]])
+    [['a', 2], ['b', 4]]
+    """
+    if isinstance(X, np.ndarray):
+        return _objects_as_numbers(X) if X.dtype == object else X
+    is_list = isinstance(X, Sequence) and not isinstance(X, (str, bytes))
+    return _list_as_numbers(X, name) if is_list else X
 
 
 def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
@@ -279,26 +311,44 @@ def same_on_failure(estimator) -> Iterator[None]:
         raise
 
 
-def _as_numbers(X, name):
+def _list_as_numbers(X, name):
     """Return a list of rows of numbers as an array; lists of anything else stay."""
-    if not X or isinstance(X[0], (str, bytes, Mapping)):
-        return X
-    if not isinstance(X[0], (numbers.Number, list, tuple, np.ndarray, torch.Tensor)):
+    if not X or not isinstance(X[0], (numbers.Number, list, tuple, np.ndarray, torch.Tensor)):
         return X
     try:
         array = np.asarray(X)
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is a list whose rows do not make an array: {error}") from error
-    return _objects_as_numbers(array) if array.dtype == object else array
+        if _are_numbers(X):
+            raise ValueError(
+                f"{name} is a list whose rows do not make an array: {error}"
+            ) from error
+        return X
+    if array.dtype.kind in "USM":  # not as strings: numbers among them would become some
+        return X
+    if array.dtype == object:
+        array = _objects_as_numbers(array)
+        return X if array.dtype == object else array
+    return array
 
 
 def _objects_as_numbers(X):
-    """Return an array of objects as float64; if there are strings, leave it to the estimator."""
-    if any(isinstance(value, (str, bytes)) for value in X.flat):
-        return X
-    if X.ndim == 1 and any(isinstance(value, Mapping) for value in X.flat):
-        return X
-    return X.astype(np.float64)
+    """Return an array of objects as float64; what holds more than numbers is left as it is.
+
+    A dict among the numbers of a table is no row of its own: it is refused by the conversion.
+    """
+    if all(_is_number(value) or (X.ndim > 1 and isinstance(value, Mapping)) for value in X.flat):
+        return X.astype(np.float64)
+    return X
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (numbers.Number, np.bool_))
+
+
+def _are_numbers(rows) -> bool:
+    if isinstance(rows, (list, tuple)):
+        return all(map(_are_numbers, rows))
+    return _is_number(rows) or isinstance(rows, (np.ndarray, torch.Tensor))
 
 
 def _check_dtype(X, kind, shape, name):
