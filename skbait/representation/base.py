@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from skbait._backend import resolve_device
+from skbait.representation.alignment import head_fits
 from skbait.representation.result import Representation, check_columns
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
@@ -183,7 +184,7 @@ def represent(estimator, X, *, last_layer=None, device="auto") -> Representation
 
     Rows stream through the estimator in batches (a network's own ``batch_size``), and only what
     is returned stays in memory. The estimator, the global random states and X are left as they
-    were.
+    were. Pipelines see blocks of rows: their steps must work row by row.
 
     Parameters
     ----------
@@ -249,19 +250,7 @@ def represent(estimator, X, *, last_layer=None, device="auto") -> Representation
             f"of {type(estimator).__name__}."
         )
     found = found.to(resolve_device(device, like=found.features))
-    return found if _head_fits(found) else replace(found, head=None)
-
-
-def _head_fits(found: Representation) -> bool:
-    """Tell whether the head gives the probabilities, by the first rows.
-
-    What comes after the layer (a temperature, a calibration) may have changed them.
-    """
-    if found.head is None or found.head_is_mean:
-        return True
-    few = slice(0, 64)
-    given, own = found.probabilities[few], found.head.probabilities(found.features[few])
-    return given.shape == own.shape and torch.allclose(given.to(own.dtype), own, atol=1e-2)
+    return found if head_fits(found) else replace(found, head=None)
 
 
 represent.register = represent_adapter.register

@@ -131,7 +131,21 @@ class Head:
         torch.Tensor of shape (..., K)
             One column a class, K >= 2.
         """
-        logits = self.logits(features)  # (..., K')
+        return self.from_logits(self.logits(features))
+
+    def from_logits(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the class probabilities that belong to logits.
+
+        Parameters
+        ----------
+        logits : torch.Tensor of shape (..., K')
+            What the layer gives.
+
+        Returns
+        -------
+        torch.Tensor of shape (..., K)
+            One column a class, K >= 2.
+        """
         if self.link == "softmax":
             return torch.softmax(logits, dim=-1)
         if self.link == "sigmoid":

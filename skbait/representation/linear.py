@@ -83,7 +83,8 @@ def _head_of(estimator):
         if estimator.loss != "log_loss":
             return None
         link = "ovr"
-    return linear_head(estimator.coef_, estimator.intercept_, link)
+    coef = estimator.coef_.toarray() if sparse.issparse(estimator.coef_) else estimator.coef_
+    return linear_head(np.atleast_2d(coef), estimator.intercept_, link)
 
 
 _ACTIVATIONS = {

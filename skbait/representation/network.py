@@ -8,6 +8,7 @@ hook copies the layer's input into the result batch by batch, and is removed wha
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
@@ -17,6 +18,7 @@ from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
 
 from skbait._backend import resolve_device
+from skbait.representation.alignment import check_alignment
 from skbait.representation.base import (
     can_represent,
     probabilities_adapter,
@@ -47,11 +49,20 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             name, layer = rows.named_layer(last_layer)
         with rows.recording(name, layer):
             rows.run()
-    probabilities = rows.probabilities()
+        probabilities, logits = rows.probabilities(), rows.buffer.get("logits")
+        check_alignment(
+            estimator,
+            rows.dataset,
+            layer,
+            name,
+            logits,
+            probabilities,
+            traced=last_layer is None,
+        )
     return Representation(
         rows.buffer.get("features"),
         probabilities,
-        rows.buffer.get("logits"),
+        logits,
         _columns(estimator, probabilities.shape[1]),
         linear_head(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else None,
     )
@@ -135,8 +146,10 @@ class _NetRows:
         """Predict: evaluation mode, hooks that are heard, read-only memory maps allowed."""
         with ExitStack() as stack:
             stack.enter_context(read_only_arrays_allowed())
-            if any(_is_compiled(m) for top in self.modules.values() for m in top.modules()):
-                # A compiled graph does not call hooks that came after it was compiled.
+            stack.enter_context(torch.inference_mode(False))  # the graph is looked at
+            if "torch._dynamo" in sys.modules:
+                # A compiled graph does not call hooks that came after it was compiled, and what
+                # is compiled need not be a module: methods and functions are too.
                 stance = getattr(torch.compiler, "set_stance", None)
                 stack.enter_context(stance("force_eager") if stance else nullcontext())
             for module in modules_of(self.net, criteria=True).values():
@@ -246,6 +259,13 @@ class _NetRows:
         features = _one_vector_a_row(given[0], n_rows, self.layer_name)
         logits = _one_vector_a_row(output, n_rows, self.layer_name)
         self._calls.append(tuple(logits.shape))
+        if not self._in_batches and sum(shape[0] for shape in self._calls) > self.n_rows:
+            raise ValueError(
+                f"predict_proba of {type(self.net).__name__} runs the module {self.layer_name!r} "
+                "more than once for a row, so that a row has no single vector of last-layer "
+                "features. Leave predict_proba as skorch has it, or use a strategy that needs "
+                "probabilities only."
+            )
         # a further use in the same batch is refused after the batch
         if len(self._calls) == 1 or not self._in_batches:
             self.buffer.add("features", features)
@@ -329,12 +349,6 @@ class _NetRows:
             "probabilities, for example predict_nonlinearity=functools.partial(torch.softmax, "
             "dim=-1)."
         )
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    """Tell whether torch.compile, or the module's own ``compile``, has been at it."""
-    compiled = getattr(module, "_compiled_call_impl", None)
-    return hasattr(module, "_orig_mod") or compiled is not None
 
 
 def _leaves_of(output: torch.Tensor) -> set[int]:

@@ -14,8 +14,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import validate_data
 
 from skbait._backend import memory_bytes
+from skbait._sklearn import BaseSearchCV
 from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.introspection import layers_of
 from skbait.utils.targets import UNLABELED, has_label
 from skbait.utils.validation import check_finite
 
@@ -43,7 +45,11 @@ def check_model(model, needs, *, owner):
             f"{owner}._needs names {sorted(unknown)}, and a strategy may need {sorted(NEEDS)}: "
             "that is a bug in it."
         )
-    name = type(model.estimator if isinstance(model, FrozenEstimator) else model).__name__
+    if is_open(model):
+        return  # what it will hold is known once it is fitted
+    while isinstance(model, (FrozenEstimator, BaseSearchCV)):
+        model = model.estimator if isinstance(model, FrozenEstimator) else model.best_estimator_
+    name = type(model).__name__
     if "features" in needs and not can_represent(model):
         instead = "use a strategy that needs probabilities only, such as MarginQuery"
         if needs == {"features"}:
@@ -70,6 +76,12 @@ def check_model(model, needs, *, owner):
             f"{owner} needs class probabilities, and {name} has no predict_proba. Use a "
             "classifier that has it, or wrap yours in CalibratedClassifierCV."
         )
+
+
+def is_open(model):
+    """Tell whether a model is a search, or around one, that may exchange what it holds."""
+    searches = (each for each in layers_of(model) if isinstance(each, BaseSearchCV))
+    return any(not hasattr(search, "best_estimator_") for search in searches)
 
 
 def leave_out_unlabeled(X, y, fit_params, model):

@@ -36,6 +36,7 @@ from skbait.strategies._checks import (
     check_model,
     draw_subset,
     is_fitted_name,
+    is_open,
     is_table,
     leave_out_unlabeled,
     rows_to_see,
@@ -206,6 +207,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                 self.classes_ = np.unique(y)
             else:
                 self.estimator_ = self._fit_model(model, X, y, fit_params)
+                if is_open(model):
+                    check_model(self.estimator_, self._needs, owner=type(self).__name__)
                 classes = getattr(self.estimator_, "classes_", None)
                 if classes is not None:
                     self.classes_ = np.asarray(classes)
@@ -254,7 +257,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             candidates = as_candidates(candidates, n_pool)
             n_candidates = n_pool if candidates is None else len(candidates)
             n = check_number_of_rows(n, n_candidates)
-            rng = np.random.RandomState(seed_from(self.random_state))
+            seed = seed_from(self.random_state)
+            rng = np.random.RandomState(seed)
             drawn = draw_subset(self.subset_size, n_candidates, n, rng)
             if drawn is not None:
                 candidates = drawn if candidates is None else candidates[drawn]
@@ -279,7 +283,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                 device=self.device,
                 **known,
             )
-            positions, utilities = self._choose(view if inside is None else view.take(inside), n)
+            if inside is not None:
+                view = view.take(inside)
+            positions, utilities = self._choose(view, n, seed=seed)
         if candidates is not None:
             positions = candidates[positions]
             scored, utilities = utilities, np.full(n_pool, np.nan)
@@ -401,12 +407,14 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         seed = None if self.random_state is None else seed_from(self.random_state)
         return fit_clone(model, X, y, random_state=seed, **fit_params)
 
-    def _choose(self, view, n):
+    def _choose(self, view, n, *, seed=None):
         """Call `_select` on a view, and blame the subclass where the result cannot be.
 
-        What holds several strategies calls this, not `query`, to choose on a view of its own.
+        What holds several strategies calls this, not `query`, to choose on a view of its own. A
+        pass through a network may be random (dropout that stays on, a Dataset that augments):
+        `seed` is where the global states start for it.
         """
-        state = keep_random_states(getattr(self, "estimator_", None))
+        state = keep_random_states(getattr(self, "estimator_", None), seed=seed)
         with state, torch.no_grad():
             found = self._select(view, n)
         return as_choice(found, n, view.n_pool, owner=f"{type(self).__name__}._select")

@@ -9,6 +9,7 @@ clone carries over. `fit_clone` looks for each before training starts, and says 
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -34,8 +35,19 @@ from skbait.utils.labels import (
     has_binary_loss,
     label_columns,
 )
-from skbait.utils.nets import WrongDtypeError, few_rows, for_skorch, infer, modules_of
-from skbait.utils.state import keep_random_states, read_only_arrays_allowed
+from skbait.utils.nets import (
+    WrongDtypeError,
+    few_rows,
+    find_nets,
+    for_skorch,
+    infer,
+    modules_of,
+)
+from skbait.utils.state import (
+    in_this_process,
+    keep_random_states,
+    read_only_arrays_allowed,
+)
 
 __all__ = ["EncodedClassifier", "fit_clone"]
 
@@ -63,7 +75,9 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
     random_state : int, RandomState instance or None, default=None
         Seeds every ``random_state`` parameter of the clone, as scikit-learn's ensembles do, and
         the global generators of NumPy and torch for the time of the fit: the same number gives
-        the same weights. None leaves the clone's parameters alone and draws a new seed each time.
+        the same weights. Where there are nets, what would be trained in processes by `n_jobs` is
+        trained one after the other for it. None leaves the clone's parameters alone and draws a
+        new seed each time.
     classes : array-like or None, default=None
         All labels known so far, where y may miss some of them.
     **fit_params : dict
@@ -104,7 +118,10 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
         set_random_states(fresh, generator)
         seed = int(generator.randint(2**31 - 1))
     net, _ = _net_inside(fresh)
-    with keep_random_states(fresh, seed=seed), read_only_arrays_allowed():
+    # a net in a process of joblib's would begin with weights that no seed fixes
+    together = random_state is not None and find_nets(fresh)
+    processes = in_this_process() if together else nullcontext()
+    with keep_random_states(fresh, seed=seed), processes, read_only_arrays_allowed():
         if net is None or y is None:
             fresh.fit(X, y, **fit_params)
             return fresh

@@ -8,7 +8,7 @@ from copy import deepcopy
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import InputTags, get_tags
 
 __all__ = ["input_tags_of", "takes_nan"]
@@ -148,11 +148,17 @@ def takes_nan(estimator) -> bool:
         return True
     if isinstance(estimator, ColumnTransformer):
         return True  # each of its columns goes a way of its own
+    if isinstance(estimator, FeatureUnion):
+        parts = (part for _, part in estimator.transformer_list)
+        return all(takes_nan(part) for part in parts if part not in ("drop", "passthrough"))
     try:
         tags = get_tags(estimator)
     except (AttributeError, TypeError):
         return False
     if tags.input_tags.allow_nan or tags.no_validation:
         return True
+    members = getattr(estimator, "estimators", None)  # of a vote, of a stack
+    if isinstance(members, list) and members:
+        return all(takes_nan(member) for _, member in members if member != "drop")
     inner = getattr(estimator, "estimator", None)
     return inner is not None and takes_nan(inner)

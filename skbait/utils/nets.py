@@ -133,7 +133,7 @@ def for_skorch(X, labels=None):
         if labels is not None:
             return WithLabels(X, labels)
         item = X[0]
-        if not isinstance(item, (tuple, list)) or len(item) == 1:
+        if not isinstance(item, (tuple, list)) or len(item) == 1 or item[1] is None:
             return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
     return X
 
@@ -152,8 +152,8 @@ def uses_cuda(net: NeuralNet) -> bool:
     return any(p.is_cuda for module in modules for p in module.parameters())
 
 
-def few_rows(net: NeuralNet, dataset: Dataset, n_rows: int = 2):
-    """Return the first rows of a dataset as the net's own iterator hands them to the module.
+def few_rows(net: NeuralNet, dataset: Dataset, rows=(0, 1)):
+    """Return some rows of a dataset as the net's own iterator hands them to the module.
 
     Parameters
     ----------
@@ -161,15 +161,15 @@ def few_rows(net: NeuralNet, dataset: Dataset, n_rows: int = 2):
         The net.
     dataset : torch.utils.data.Dataset
         The rows, as ``net.get_dataset`` gives them.
-    n_rows : int, default=2
-        How many rows.
+    rows : sequence of int, default=(0, 1)
+        Their positions; those beyond the end are left out.
 
     Returns
     -------
     object
         A batch of X: a tensor, or a dict or list of tensors.
     """
-    few = Subset(dataset, range(min(n_rows, len(dataset))))
+    few = Subset(dataset, [row for row in rows if row < len(dataset)])
     batch = next(iter(net.get_iterator(few, training=False)), None)
     if batch is None:
         raise ValueError(

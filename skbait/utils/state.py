@@ -61,11 +61,19 @@ def keep_random_states(estimator=None, *, seed: int | None = None) -> Iterator[N
         yield
 
 
+def in_this_process():
+    """Return a context in which `joblib.Parallel` runs its tasks one after the other.
+
+    Its processes have random states of their own, which nobody seeds.
+    """
+    return joblib.parallel_config(backend="sequential")
+
+
 def _no_threads_of_joblib():
     """Return a context in which `joblib.Parallel` starts no threads if it did by default."""
     backend, _ = get_active_backend()
     threads = getattr(backend, "uses_threads", False)
-    return joblib.parallel_config(backend="sequential") if threads else nullcontext()
+    return in_this_process() if threads else nullcontext()
 
 
 @contextmanager
