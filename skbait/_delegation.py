@@ -20,7 +20,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait.utils.introspection import input_tags_of, takes_nan
-from skbait.utils.nets import explain_dtype, find_nets, for_skorch
+from skbait.utils.nets import as_nets_take, explain_dtype
 from skbait.utils.state import keep_random_states
 from skbait.utils.validation import as_numbers
 
@@ -234,8 +234,7 @@ class DelegationMixin:
 
     def _as_trained(self, X):
         """Return X as the fitted estimator was given the rows that it was trained on."""
-        X = as_numbers(X)
-        return for_skorch(X) if find_nets(self.estimator_) else X
+        return as_nets_take(self.estimator_, as_numbers(X))
 
     def _delegate(self, method, X, params):
         """Call a method of the fitted estimator."""

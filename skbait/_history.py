@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from skbait.utils.data import num_rows
-from skbait.utils.nets import find_nets, for_skorch
+from skbait.utils.nets import as_nets_take
 from skbait.utils.state import keep_random_states
 from skbait.utils.targets import as_vector, has_label, tidy
 
@@ -98,7 +98,7 @@ class HeldOut:
         """
         if self._scorer is None:
             return {}
-        X = for_skorch(self._X) if find_nets(estimator) else self._X
+        X = as_nets_take(estimator, self._X)
         with keep_random_states(estimator):  # a pass through a network draws from torch
             try:
                 result = self._scorer(estimator, X, self._y, **self._score_params)

@@ -138,6 +138,20 @@ def for_skorch(X, labels=None):
     return X
 
 
+def as_nets_take(estimator, X):
+    """Return X as the nets inside an estimator take it: see `for_skorch`.
+
+    Parameters
+    ----------
+    estimator : object
+        A fitted estimator, with nets inside or without.
+    X : object
+        The rows that it is asked for.
+    """
+    taken = for_skorch(X)
+    return taken if taken is not X and find_nets(estimator) else X
+
+
 def uses_cuda(net: NeuralNet) -> bool:
     """Tell whether a net computes on a CUDA device, or will once it is fitted.
 
