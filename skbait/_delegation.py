@@ -59,6 +59,13 @@ def check_columns(learner, X):
         validate_data(learner, X, reset=False, skip_check_array=True)
 
 
+def check_like(X_val, columns):
+    """Raise if held-out rows have another number of features than those known by `columns_of`."""
+    given, known = columns_of(X_val).get("n_features_in_"), columns.get("n_features_in_")
+    if None not in (given, known) and given != known:
+        raise ValueError(f"X_val has {given} features, but X has {known}.")
+
+
 def _has(method):
     """Return the check of `available_if`: the estimator has the method, or says why not."""
 

@@ -84,46 +84,83 @@ class HeldOut:
                 "held-out rows need one each."
             )
         self._X, self._y = X, tidy(labels, name="y_val")
-        self._scorer = check_scoring(estimator, scoring=scoring)
-        self._each = None  # scores by those of several that can be had
-        if isinstance(scoring, (list, tuple, set, dict)):
-            self._each = check_scoring(estimator, scoring=scoring, raise_exc=False)
+        self._scorer = TolerantScorer(estimator, scoring)
         self._score_params = score_params
 
     def scores(self, estimator):
-        """Return the scores of a fitted estimator by the name of their column.
-
-        A metric may be undefined for a model that does not know all classes yet: its score is
-        NaN then, with a warning. Every other failure is raised.
-        """
+        """Return the scores of a fitted estimator by the name of their column."""
         if self._scorer is None:
             return {}
         X = as_nets_take(estimator, self._X)
         with keep_random_states(estimator):  # a pass through a network draws from torch
-            try:
-                result = self._scorer(estimator, X, self._y, **self._score_params)
-            except Exception as error:
-                self._explain(error, estimator)
-                result = np.nan
-                if self._each is not None:
-                    result = self._each(estimator, X, self._y, **self._score_params)
+            result = self._scorer(estimator, X, self._y, **self._score_params)
         if isinstance(result, dict):
-            # a failure is told as text
-            return {
-                f"score_{name}": np.nan if isinstance(value, str) else float(value)
-                for name, value in result.items()
-            }
+            return {f"score_{name}": float(value) for name, value in result.items()}
         return {"score": float(result)}
 
-    def _explain(self, error, estimator):
-        """Warn that a score is missing if the classes may be why, or raise the error."""
-        needed = set(self._y.tolist())
-        known = set(getattr(estimator, "classes_", self._y).tolist())
-        if known == needed:
-            raise error
+
+class TolerantScorer:
+    """Scores, NaN where a metric is undefined for a model that does not know all classes yet.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The kind of estimator that will be scored.
+    scoring : None, str, callable, list, tuple, set or dict
+        As in `sklearn.metrics.check_scoring`.
+    """
+
+    def __init__(self, estimator, scoring):
+        self._strict = check_scoring(estimator, scoring=scoring)
+        self._each = None  # tells failures as text, and the scores that can be had
+        if isinstance(scoring, (list, tuple, set, dict)):
+            self._each = check_scoring(estimator, scoring=scoring, raise_exc=False)
+
+    def __call__(self, estimator, X, y, **params):
+        """Return the score, or a dict of several, as the scorer of scikit-learn does.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted classifier.
+        X, y : data and ndarray
+            The rows and their labels.
+        **params : dict
+            Of the scorer.
+
+        Returns
+        -------
+        float or dict of str to float
+            The scores.
+        """
+        try:
+            return self._strict(estimator, X, y, **params)
+        except ValueError as error:
+            if not _lacks_classes(estimator, y):
+                raise
+            cause = error
+        found = np.nan
+        if self._each is not None:
+            found = self._each(estimator, X, y, **params)
+            failed = [value for value in found.values() if isinstance(value, str)]
+            if not all(_is_value_error(text) for text in failed):
+                raise ValueError(f"scoring failed: {' '.join(failed)}") from cause
+            found = {n: np.nan if isinstance(v, str) else v for n, v in found.items()}
         warnings.warn(
-            f"scoring failed, and NaN stands for the score: the model knows {len(known & needed)} "
-            f"of the {len(needed)} classes in y_val and {len(known - needed)} others. "
-            f"{type(error).__name__}: {error}",
-            stacklevel=2,
+            "scoring failed for a model that does not know all classes of the held-out labels "
+            f"yet; NaN stands for the score. {cause}",
+            stacklevel=3,
         )
+        return found
+
+
+def _is_value_error(traceback):
+    """Tell whether the text of a failure is that of a ValueError."""
+    return "\nValueError: " in f"\n{traceback}"
+
+
+def _lacks_classes(estimator, y):
+    """Tell whether a model knows some of the classes in y, but not all."""
+    needed = set(np.asarray(y).tolist())
+    known = set(np.asarray(getattr(estimator, "classes_", y)).tolist())
+    return bool(needed & known) and not needed <= known

@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
+from sklearn.utils.validation import _check_method_params as check_method_params
 
 __all__ = [
     "BaseSearchCV",
@@ -29,6 +30,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "VisualBlock",
+    "check_method_params",
     "fit_context",
     "safe_indexing",
     "set_random_states",

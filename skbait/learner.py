@@ -25,10 +25,23 @@ from skbait._cycle import (
     start,
     updated,
 )
-from skbait._delegation import COLUMNS, DelegationMixin, check_columns, columns_of
+from skbait._delegation import (
+    COLUMNS,
+    DelegationMixin,
+    check_columns,
+    check_like,
+    columns_of,
+)
 from skbait._history import HeldOut, as_table
 from skbait._oracle import Oracle
-from skbait._sklearn import HasMethods, Interval, RealNotInt, StrOptions, fit_context
+from skbait._sklearn import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    RealNotInt,
+    StrOptions,
+    fit_context,
+)
 from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
     can_give_head,
@@ -254,11 +267,13 @@ class ActiveLearner(
         """
         X = check_rows(X, owner="ActiveLearner")
         columns = columns_of(X)
+        self._check_estimator()
         oracle = Oracle(y, num_rows(X))
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
         to_query = Extras(routed.query_strategy, num_rows(X))
         held_out = self._held_out(X_val, y_val, routed.scorer)
+        check_like(X_val, columns)
         seeds = Seeds(deepcopy(self.random_state))
         limit = start(
             X,
@@ -345,6 +360,7 @@ class ActiveLearner(
         oracle.ask(known)
         routed = self._route("fit", fit_params)
         held_out = self._held_out(X_val, y_val, routed.scorer)
+        check_like(X_val, vars(self))
         memory = self._memory
         n_known = len(memory.y)
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
@@ -418,6 +434,15 @@ class ActiveLearner(
         if self.update == "laplace" and not isinstance(estimator, LaplaceClassifier):
             return LaplaceClassifier(estimator, **UPDATED)
         return estimator
+
+    def _check_estimator(self):
+        """Refuse what cannot predict; some have `predict` only once they are fitted."""
+        estimator = self._get_estimator()
+        if not (hasattr(estimator, "predict") or hasattr(type(estimator), "predict")):
+            raise InvalidParameterError(
+                f"The 'estimator' parameter of ActiveLearner must have fit and predict. Got "
+                f"{type(estimator).__name__}, which does not predict."
+            )
 
     def _update_of(self, model, memory, n_known):
         """Return what updates a model by the labels it does not know; None: train afresh."""

@@ -212,12 +212,17 @@ def test_categories_of_frames_are_joined():
     assert joined["a"].tolist() == ["p", "q", "r", "p"]
     assert one["a"].dtype == pd.CategoricalDtype(["p", "q"])
     assert concatenate_rows([one, one])["a"].dtype == one["a"].dtype
+    flags = [pd.DataFrame({"a": pd.Categorical(values)}) for values in ([0, 1], [True])]
+    assert concatenate_rows(flags)["a"].tolist() == [0, 1, True]
 
 
 def test_frames_and_columns_of_polars():
     polars = pytest.importorskip("polars")
     joined = concatenate_rows([polars.DataFrame({"a": [1, 2]}), polars.DataFrame({"a": [0.5]})])
     assert joined["a"].to_list() == [1.0, 2.0, 0.5]
+    assert concatenate_rows([polars.Series([1]), polars.Series([0.5])]).to_list() == [1.0, 0.5]
+    with pytest.raises(polars.exceptions.SchemaError):
+        concatenate_rows([polars.DataFrame({"a": [1]}), polars.DataFrame({"a": ["b"]})])
     column = polars.Series(["a", "b", "c"])
     assert kind_of(column) == "frame"
     assert check_rows(column) is column

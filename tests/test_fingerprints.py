@@ -8,17 +8,23 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 import threading
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
+from sklearn.pipeline import make_pipeline
+from skorch import NeuralNetClassifier
 from torch import nn
 
 from skbait import ActiveLearner
@@ -238,3 +244,52 @@ def test_sparse_matrices_are_the_same_in_another_order():
     B = sparse.csr_matrix(([2.0, 1.0], [0, 1], [0, 2]), shape=(1, 2))
     assert fingerprint(A=A) == fingerprint(A=B)
     np.testing.assert_array_equal(A.indices, [1, 0])  # as it was
+
+
+def test_what_is_frozen_counts_by_what_it_learned():
+    X, y = np.random.RandomState(0).randn(60, 4).astype(np.float32), np.arange(60) % 2
+    two = [
+        FrozenEstimator(make_pipeline(PCA(2), LogisticRegression()).fit(X[i:], y[i:]))
+        for i in (0, 20)
+    ]
+    found = {fingerprint(a=model) for model in two}
+    assert len(found) == 2
+    assert {fingerprint(a=pickle.loads(pickle.dumps(model))) for model in two} == found
+    net = NeuralNetClassifier(
+        nn.Linear,
+        module__in_features=4,
+        module__out_features=2,
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        verbose=0,
+        max_epochs=1,
+    ).fit(X, y)
+    before = fingerprint(a=FrozenEstimator(net))
+    assert fingerprint(a=FrozenEstimator(pickle.loads(pickle.dumps(net)))) == before
+    net.partial_fit(X, y)
+    assert fingerprint(a=FrozenEstimator(net)) != before
+
+
+def test_frames_count_by_their_content():
+    frame = pd.DataFrame(
+        {
+            "number": np.arange(6.0),
+            "when": pd.date_range("2020", periods=6),
+            "missing": pd.array([1, None, 3] * 2, dtype="Int64"),
+            "kind": pd.Categorical(["a", "b", "a"] * 2),
+            "text": ["u", "v", "w"] * 2,
+        }
+    )
+    expected = fingerprint(a=frame)
+    frame.loc[3], frame.values, frame.T  # looked at only
+    assert fingerprint(a=frame) == expected
+    assert fingerprint(a=frame.copy()) == expected
+    others = [
+        frame.rename(columns={"text": "name"}),
+        frame.assign(number=frame["number"] + 1),
+        frame.set_index(frame.index + 1),
+        frame.astype({"kind": "str"}),
+        frame[frame.columns[::-1]],
+    ]
+    assert len({expected, *(fingerprint(a=other) for other in others)}) == 6
+    assert fingerprint(a=frame["text"]) == fingerprint(a=frame["text"].copy())

@@ -118,6 +118,22 @@ def test_choices_are_foreseen_as_they_come(followed, seed, monkeypatch):
     assert foresee(v.float(), matrices.float(), a, c, 8) == expected
 
 
+def test_row_0_comes_first_whatever_the_scores():
+    v, inverse, sandwich, _ = dense_state(3, n_rows=40)
+    a, c = ((v @ inverse) * v).sum(1), ((v @ sandwich) * v).sum(1)
+    matrices = torch.cat([inverse, sandwich])
+    for bad in (torch.inf, torch.nan):
+        broken = c.clone()
+        broken[[7, 9]] = bad
+        assert foresee(v, matrices, a, broken, 5)[0] == 0
+    h = 1e6 * v[:, :6]
+    p = torch.softmax(v[:, :2], dim=1)
+    options = {"variant": "binary", "regularization": 1e-8, "oversample": 1.0}
+    with pytest.warns(RuntimeWarning, match="decided by the rounding"):
+        first = [select(h, p, None, None, n, **options).positions[0] for n in (1, 5)]
+    assert first[0] == first[1]
+
+
 @pytest.mark.parametrize("followed", [6, 40])
 def test_foresight_ends_where_others_are_better(followed, seed, monkeypatch):
     monkeypatch.setattr(foresight, "FOLLOWED", followed)

@@ -151,6 +151,12 @@ def test_fit_weighs_rows_as_the_estimator_does():
     )
     np.testing.assert_allclose(weighted.mean_, repeated.mean_, atol=1e-5)
     np.testing.assert_allclose(weighted.covariance_, repeated.covariance_, rtol=1e-9)
+    pipe = LaplaceClassifier(make_pipeline(make_pipeline(logistic(tol=1e-10))))
+    pipe.fit(X, Y, pipeline__logisticregression__sample_weight=weights)
+    np.testing.assert_allclose(pipe.covariance_, weighted.covariance_, rtol=1e-9)
+    threefold = LaplaceClassifier(logistic()).fit(X, Y, sample_weight=3.0)
+    expected = LaplaceClassifier(logistic()).fit(X, Y, sample_weight=np.full(len(Y), 3.0))
+    np.testing.assert_array_equal(threefold.covariance_, expected.covariance_)
 
 
 # ---------------------------------------------------------------------------- posterior

@@ -9,17 +9,22 @@ import torch
 from on_cpu import represent
 from representation_nets import CNN, digits, make_net
 from scipy import sparse
+from sklearn import config_context
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import log_loss
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+    cross_val_score,
+)
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils.data import TensorDataset
 
-from skbait import BaitQuery
+from skbait import ActiveLearner, BaitQuery
 from skbait.laplace import LaplaceClassifier, TemperatureClassifier
 
 X, Y = load_digits(return_X_y=True)
@@ -157,3 +162,19 @@ def test_represent_scales_the_head():
     assert len(query.query(X[TEST], 4)) == 4
     model.set_params(estimator=SGDClassifier(loss="log_loss", random_state=0)).fit(X, Y)
     assert represent(model, X).head is None
+
+
+def test_arguments_of_fit_go_to_the_estimator_cut_to_the_folds():
+    class Checks(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            np.testing.assert_array_equal(sample_weight, 1.0 + y)
+            return super().fit(X, y, sample_weight)
+
+    model = TemperatureClassifier(Checks(), random_state=0)
+    model.fit(X[:100], Y[:100], sample_weight=1.0 + Y[:100])
+    learner = ActiveLearner(TemperatureClassifier(Checks()))
+    learner.fit(X[:100], Y[:100], sample_weight=1.0 + Y[:100])
+    with config_context(enable_metadata_routing=True):
+        model = TemperatureClassifier(Checks().set_fit_request(sample_weight=True))
+        scores = cross_val_score(model, X[:100], Y[:100], params={"sample_weight": 1.0 + Y[:100]})
+        assert np.isfinite(scores).all()

@@ -356,7 +356,7 @@ def test_a_score_that_an_early_model_cannot_have_is_nan(scoring):
     """The first model knows two of four classes, for which the loss is not defined."""
     order = np.concatenate([np.flatnonzero(label == Y)[:5] for label in range(4)])
     learner = ActiveLearner(scoring=scoring)
-    with pytest.warns(UserWarning, match="knows 2 of the 4 classes in y_val"):
+    with pytest.warns(UserWarning, match="does not know all classes"):
         learner.fit(X[order[:10]], Y[order[:10]], X_val=X, y_val=Y)
     learner.teach(X[order[10:]], Y[order[10:]], X_val=X, y_val=Y)
     name = "score" if isinstance(scoring, str) else "score_neg_log_loss"
@@ -372,6 +372,19 @@ def test_a_scorer_that_fails_for_another_reason_is_an_error():
     for scoring in (fails, {"one": "accuracy", "other": fails}):
         with pytest.raises(RuntimeError, match="no such metric"):
             ActiveLearner(scoring=scoring).fit(X[:50], Y[:50], X_val=X, y_val=Y)
+    two = Y < 2  # of four classes: reason enough for a log loss to fail, not for the other
+    for scoring in (fails, {"one": "neg_log_loss", "other": fails}):
+        with pytest.raises((RuntimeError, ValueError), match="no such metric"):
+            ActiveLearner(scoring=scoring).fit(X[two], Y[two], X_val=X, y_val=Y)
+
+
+@pytest.mark.parametrize(
+    ("X_val", "y_val", "message"),
+    [(X[:, :1], Y, "X_val has 1 features"), (X, Y.astype(str), "[Mm]ix")],
+)
+def test_held_out_rows_of_another_kind_are_an_error(X_val, y_val, message):
+    with pytest.raises(ValueError, match=message):
+        ActiveLearner().fit(X[Y < 2], Y[Y < 2], X_val=X_val, y_val=y_val)
 
 
 def test_one_scorer_is_also_that_of_score():

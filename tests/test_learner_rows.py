@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -138,6 +138,8 @@ def test_nan_is_named_by_its_row_in_what_was_given():
 def test_estimators_that_predict_only_once_they_are_fitted():
     rows = np.array([[i % 2, i % 3] for i in range(60)])
     stack = StackingClassifier([("a", LogisticRegression())], cv=2)
+    with pytest.raises(ValueError, match="StandardScaler, which does not predict"):
+        ActiveLearner(StandardScaler()).fit(rows, Y)
     for estimator in (stack, make_pipeline(stack)):
         assert not hasattr(estimator, "predict_proba")
         learner = ActiveLearner(estimator, MarginQuery(), random_state=0).fit(rows, Y)

@@ -441,6 +441,57 @@ def test_area_under_curve(table):
     assert list(areas["strategy"]) == ["random"] * 2 + ["bait"] * 2
 
 
+def undefined(scores, strategy):
+    """Rounds of one run, the first ones without a score."""
+    n = len(scores)
+    return {
+        "dataset": ["d"] * n,
+        "strategy": [strategy] * n,
+        "seed": [0] * n,
+        "n_labels": [10 * (i + 1) for i in range(n)],
+        "score": scores,
+        "error": [""] * n,
+    }
+
+
+def test_rounds_before_a_score_is_defined_are_left_out_for_all():
+    one, other = undefined([0.1, 0.2, 0.3, 0.4], "a"), undefined([np.nan, np.nan, 0.3, 0.4], "b")
+    table = {name: [*one[name], *other[name]] for name in one}
+    areas = area_under_curve(table)
+    np.testing.assert_allclose(areas["area"], [0.35, 0.35])
+    np.testing.assert_allclose(areas["final"], [0.4, 0.4])
+    np.testing.assert_array_equal(mean_curves(table)["n_labels"], [30, 40, 30, 40])
+    assert paired_tests(table, baseline="a")["difference"][0] == 0.0
+    never = undefined([0.1, np.nan], "c")
+    with pytest.raises(ValueError, match="NaN to the end of the run"):
+        area_under_curve(never)
+    short = undefined([0.1, 0.2], "c")
+    with pytest.raises(ValueError, match="compare runs of one budget"):
+        area_under_curve({name: [*other[name], *short[name]] for name in other})
+
+
+def test_a_loss_that_early_models_cannot_have(digits):
+    X, y = digits
+    with pytest.warns(UserWarning, match="does not know all classes"):
+        results = compare_strategies(
+            None,
+            ["random", "margin"],
+            X,
+            y,
+            initial=12,
+            budget=92,
+            batch_size=40,
+            seeds=2,
+            scoring=["accuracy", "neg_log_loss"],
+            progress=False,
+        )
+    assert "score" not in results
+    assert not results["score_accuracy"].isna().any()
+    assert results["score_neg_log_loss"].isna().any()
+    means = summarize_strategies(results, score="score_neg_log_loss")
+    assert (means["area"] < 0).all()
+
+
 def test_mean_curves(table):
     means = mean_curves(table)
     np.testing.assert_allclose(means["mean"], [0.2, 0.5, 0.7, 0.2, 0.7, 0.85])

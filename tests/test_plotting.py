@@ -80,6 +80,39 @@ def test_curves_of_results_are_means_with_bands(pyplot):
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == display.names
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_the_user_says_wins_whatever_it_is_spelled(digits):
+    display = AcquisitionCurveDisplay.from_results(
+        RESULTS, curve_kwargs={"ls": "--", "c": "k"}, fill_between_kw={"lw": 2, "color": "r"}
+    )
+    assert {line.get_linestyle() for line in display.lines_} == {"--"}
+    assert {line.get_color() for line in display.lines_} == {"k"}
+    assert display.fill_between_[0].get_linewidth()[0] == 2
+    display.plot(error_style="errorbar", errorbar_kw={"c": "g"})
+    X, y = digits
+    query = MarginQuery().fit(X[:50], y[:50])
+    red = (1.0, 0.0, 0.0, 1.0)
+    for labels in ({}, {"y": y[50:250]}):
+        for name in ("c", "color"):
+            display = QueryDisplay.from_query(
+                query, X[50:250], 5, chosen_kw={name: "r"}, pool_kw={name: "b"}, **labels
+            )
+            assert tuple(display.chosen_.get_facecolor()[0]) == red
+        display = QueryDisplay.from_query(
+            query,
+            X[50:250],
+            5,
+            chosen_kw={"edgecolor": "r", "lw": 3},
+            labeled_kw={"linewidth": 3},
+            **labels,
+        )
+        assert tuple(display.chosen_.get_edgecolor()[0]) == red
+        assert display.chosen_.get_linewidth()[0] == display.labeled_.get_linewidth()[0] == 3
+    norm = matplotlib.colors.Normalize(0, 2)
+    display = WinMatrixDisplay.from_results(RESULTS, text_kw={"size": 5}, im_kw={"norm": norm})
+    assert display.im_.norm is norm
+
+
 def test_curves_are_drawn_where_and_how_one_wants(pyplot):
     _, ax = pyplot.subplots()
     display = AcquisitionCurveDisplay.from_results(

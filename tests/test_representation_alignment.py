@@ -13,7 +13,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from skorch import NeuralNetClassifier
 from torch import nn
@@ -76,6 +77,82 @@ def test_rows_that_move_before_the_last_layer_do_no_harm():
     seen = represent(net, X)
     torch.testing.assert_close(seen.head.probabilities(seen.features), seen.probabilities)
     np.testing.assert_allclose(seen.probabilities, net.predict_proba(X), rtol=1e-6)
+
+
+class InPlace(MLP):
+    def forward(self, x):
+        z = super().forward(x)
+        return z if self.training else torch.softmax(z / 2, dim=1).mul_(0.9).add_(0.1 / 3).log_()
+
+
+class Saturated(MLP):
+    def forward(self, x):
+        return torch.log(torch.softmax(3e3 * super().forward(x), dim=1))
+
+
+class Detached(MLP):
+    def forward(self, x):
+        z = super().forward(x)
+        return z if self.training else torch.from_numpy(z.numpy() / 2)
+
+
+class Particular(MLP):
+    """Takes whole batches only, but for the two rows that are looked at first."""
+
+    def forward(self, x):
+        if len(x) not in (2, 20):
+            raise RuntimeError("20 rows, please")
+        return super().forward(x) / 2
+
+
+class Negative(MLP):
+    def forward(self, x):
+        return -super().forward(x)
+
+
+class Masked(MLP):
+    def forward(self, x):
+        return super().forward(x).index_fill(1, torch.tensor([0]), -torch.inf)
+
+
+class NoisyLogits(MLP):
+    def forward(self, x):
+        z = super().forward(x)
+        return z + 0.1 * torch.randn_like(z)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "module", [InPlace, Saturated, Detached, Particular, Negative, Masked, NoisyLogits]
+)
+def test_what_follows_the_layer_row_by_row_is_no_reason_to_refuse(module):
+    torch.manual_seed(0)
+    net = net_of(module, batch_size=20).initialize()
+    if module is not Detached:
+        seen = represent(net, X)
+        assert seen.head is None
+        torch.testing.assert_close(seen.features, net.module_.body(torch.from_numpy(X)).detach())
+    assert represent(net, X, last_layer="head").features.shape == (200, 5)
+
+
+class LowRank(nn.Linear):
+    """A linear layer that does more than its weights say."""
+
+    def __init__(self):
+        super().__init__(64, 3)
+        self.weight.data *= 10
+        self.down = nn.Parameter(torch.randn(64, 1))
+        self.up = nn.Parameter(torch.randn(1, 3) * 0.1)
+
+    def forward(self, x):
+        return super().forward(x) + 0.1 * (x @ self.down @ self.up)
+
+
+def test_a_layer_that_does_more_than_its_weights_has_no_head():
+    torch.manual_seed(0)
+    net = net_of(LowRank).initialize()
+    rows = np.random.RandomState(0).randn(500, 64).astype(np.float32)
+    assert represent(net, rows).head is None
 
 
 class Prototypes(MLP):
@@ -232,6 +309,10 @@ def test_who_takes_nan():
     union = make_union(SimpleImputer(), MissingIndicator(features="all"))
     plain = LogisticRegression()
     assert takes_nan(make_pipeline(union, plain))
+    for part in ("passthrough", StandardScaler()):
+        handed_on = FeatureUnion([("a", SimpleImputer()), ("b", part)])
+        assert not takes_nan(make_pipeline(handed_on, plain))
+        assert takes_nan(make_pipeline(handed_on, SimpleImputer(), plain))
     assert takes_nan(VotingClassifier([("a", imputed), ("b", "drop")]))
     assert not takes_nan(VotingClassifier([("a", imputed), ("b", plain)]))
     holes = X.copy()

@@ -59,13 +59,14 @@ def foresee(
             precision -= p.square().sum(1)
             c.sub_((p * w).sum(1), alpha=2.0)
             precision[order] = torch.inf  # chosen: the score is zero from now on
-        scores = c / precision
-        if not order:
-            scores[0] = torch.inf
+        scores = (c / precision).nan_to_num_(nan=0.0, posinf=torch.inf)
         best = scores.topk(min(FOLLOWED, len(scores)))
         others = float(best.values[-1]) if len(best.values) < len(scores) else -torch.inf
-        rows, place, score = best.indices.tolist(), 0, float(best.values[0])
-        followed = v[best.indices], precision[best.indices], c[best.indices]
+        index, score = best.indices, float(best.values[0])
+        if not order:  # row 0, whatever its score
+            index, score = torch.cat([index.new_zeros(1), index[index != 0]]), torch.inf
+        rows, place = index.tolist(), 0
+        followed = v[index], precision[index], c[index]
         while score >= others:
             late = score < OUTSIDE * outside and len(order) % STRIDE == 0
             if not score > 0.0 or (order and late):

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn import get_config
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,7 +20,7 @@ from skbait.representation import Representation, can_give_head, can_represent, 
 from skbait.representation.base import represent_adapter
 from skbait.utils.data import num_rows
 from skbait.utils.fitting import fit_clone
-from skbait.utils.introspection import moves_threshold
+from skbait.utils.introspection import layers_of, moves_threshold
 from skbait.utils.validation import same_on_failure, seed_from
 
 __all__ = ["LaplaceClassifier"]
@@ -376,9 +377,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
                     f"covariance='full' of {mean.numel()} weights would be a matrix of "
                     f"{8e-9 * mean.numel() ** 2:.0f} GB; use covariance='shared'."
                 )
-            weights = fit_params.get("sample_weight")
+            weights = _weights_of(estimator, fit_params)
             if weights is not None:
-                weights = torch.as_tensor(np.asarray(weights), device=mean.device)
+                weights = np.broadcast_to(np.asarray(weights), (num_rows(X),))
+                weights = torch.as_tensor(weights.copy(), device=mean.device)
             posterior = posterior_of_head(
                 mean,
                 found.features,
@@ -417,6 +419,13 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         check_is_fitted(self)
         features = self._features_of(self._check_rows(X), lambda X: self._represent(X).features)
         return features.to(self.posterior_.mean.device)
+
+
+def _weights_of(estimator, fit_params):
+    """Return the weights of the rows, by the name that reaches the last step of pipelines."""
+    steps = [each.steps[-1][0] for each in layers_of(estimator) if isinstance(each, Pipeline)]
+    name = "__".join([*steps, "sample_weight"])
+    return fit_params.get(name, fit_params.get("sample_weight"))
 
 
 @represent_adapter.register(LaplaceClassifier)

@@ -10,11 +10,13 @@ from numbers import Integral
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 
 from skbait._backend import EXACT
-from skbait._sklearn import HasMethods, Interval, fit_context
+from skbait._sklearn import HasMethods, Interval, check_method_params, fit_context
 from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Head, Representation
 from skbait.representation import probabilities as probabilities_of
@@ -104,7 +106,7 @@ class TemperatureClassifier(WrapsClassifier):
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, **fit_params):
         """Fit a clone of the estimator, and find the temperature by cross-validation.
 
         Parameters
@@ -113,6 +115,9 @@ class TemperatureClassifier(WrapsClassifier):
             The rows: whatever the estimator takes.
         y : array-like of shape (n_rows,)
             Their labels.
+        **fit_params : dict
+            For the estimator's `fit`; what has an entry for each row is cut to those of a fold.
+            Weights are for the training, not for the temperature.
 
         Returns
         -------
@@ -124,11 +129,13 @@ class TemperatureClassifier(WrapsClassifier):
             X = self._check_rows(X, reset=True)
             y = self._check_labels(y, num_rows(X))
             rng = np.random.RandomState(seed_from(self.random_state))
-            self.estimator_ = fit_clone(estimator, X, y, random_state=rng)
+            if get_config()["enable_metadata_routing"]:
+                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            self.estimator_ = fit_clone(estimator, X, y, random_state=rng, **fit_params)
             if isinstance(estimator, FrozenEstimator):
                 held_out = [_held_out(self.estimator_, X, y)]
             else:
-                held_out = self._cross_validate(estimator, X, y, rng)
+                held_out = self._cross_validate(estimator, X, y, rng, fit_params)
             self.temperature_ = _best_temperature(held_out)
             self.classes_ = np.asarray(self.estimator_.classes_)
         return self
@@ -175,7 +182,7 @@ class TemperatureClassifier(WrapsClassifier):
         found, _ = probabilities_of(self.estimator_, self._check_rows(X))
         return _scaled(found, self.temperature_).cpu().numpy()
 
-    def _cross_validate(self, estimator, X, y, rng):
+    def _cross_validate(self, estimator, X, y, rng, fit_params):
         """Return what `_held_out` does for the folds that a model can be trained without."""
         # the rows class after class, dealt out like cards
         order = rng.permutation(len(y))
@@ -188,7 +195,12 @@ class TemperatureClassifier(WrapsClassifier):
             if len(np.unique(y[train])) < 2:
                 continue
             model = fit_clone(
-                estimator, take_rows(X, train), y[train], random_state=rng, classes=np.unique(y)
+                estimator,
+                take_rows(X, train),
+                y[train],
+                random_state=rng,
+                classes=np.unique(y),
+                **check_method_params(y, fit_params, train),
             )
             found.append(_held_out(model, take_rows(X, test), y[test]))
         return found

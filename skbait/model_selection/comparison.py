@@ -9,10 +9,10 @@ from numbers import Integral, Real
 
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import check_scoring
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
+from skbait._history import TolerantScorer
 from skbait.learner import ActiveLearner
 from skbait.model_selection.fingerprints import fingerprint
 from skbait.model_selection.records import ResultsFile, table_of
@@ -150,7 +150,7 @@ def compare_strategies(
     strategies = _named_strategies(strategies)
     datasets = _named_datasets(X, y, X_test, y_test)
     seeds = _as_seeds(seeds)
-    scorer = check_scoring(estimator, scoring=scoring)
+    scorer = TolerantScorer(estimator, scoring)
     sizes = Sizes(test_size, val_size, pool_size)
     if not (hasattr(initial, "query") or isinstance(initial, Real)):
         raise ValueError(

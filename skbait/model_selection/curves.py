@@ -10,7 +10,12 @@ from skbait.model_selection.tables import RUN, as_columns
 
 
 def curves_of(results, score):
-    """Return {(dataset, strategy): {seed: (n_labels, scores)}}, in order of appearance."""
+    """Return {(dataset, strategy): {seed: (n_labels, scores)}}, in order of appearance.
+
+    A metric may be undefined for the first models of a run, which do not know all classes. Where
+    that is so for one strategy, the curves of all on the same data set with the same seed begin
+    after it.
+    """
     columns = as_columns(results)
     missing = [name for name in (*RUN, "n_labels", score) if name not in columns]
     if missing:
@@ -22,12 +27,12 @@ def curves_of(results, score):
     for i in range(len(columns["seed"])):
         dataset, strategy, seed = (columns[name][i] for name in RUN)
         value = columns[score][i]
-        if np.isnan(value):
-            error = columns["error"][i] if "error" in columns else ""
+        error = columns["error"][i] if "error" in columns else ""
+        if np.isnan(value) and error:
             raise ValueError(
                 f"strategy {strategy!r} has no {score} on data set {dataset!r} with seed {seed} "
-                f"({error or 'the score is NaN'}). Have the run made again, or leave it out "
-                'knowingly: results[results["error"] == ""] for failed runs.'
+                f"({error}). Have the run made again, or leave it out knowingly: "
+                'results[results["error"] == ""] for failed runs.'
             )
         run = points.setdefault((dataset, strategy), {}).setdefault(seed, {})
         at = int(columns["n_labels"][i])
@@ -39,13 +44,40 @@ def curves_of(results, score):
         run[at] = float(value)
     if not points:
         raise ValueError("results holds no run.")
-    return {
-        key: {
-            seed: (np.array(sorted(run)), np.array([run[at] for at in sorted(run)]))
-            for seed, run in runs.items()
-        }
-        for key, runs in points.items()
-    }
+    starts = _where_scores_begin(points, score)
+    curves = {}
+    for (dataset, strategy), runs in points.items():
+        curves[dataset, strategy] = {}
+        for seed, run in runs.items():
+            at = [n for n in sorted(run) if n >= starts[dataset, seed]]
+            curves[dataset, strategy][seed] = np.array(at), np.array([run[n] for n in at])
+    return curves
+
+
+def _where_scores_begin(points, score):
+    """Return {(dataset, seed): the number of labels from which on every strategy has scores}."""
+    starts = {(dataset, seed): 0 for (dataset, _), runs in points.items() for seed in runs}
+    for (dataset, strategy), runs in points.items():
+        for seed, run in runs.items():
+            missing = [n for n, value in run.items() if np.isnan(value)]
+            if not missing:
+                continue
+            after = [n for n in run if n > max(missing)]
+            if not after:
+                raise ValueError(
+                    f"strategy {strategy!r} has no {score} on data set {dataset!r} with seed "
+                    f"{seed}: it is NaN to the end of the run."
+                )
+            starts[dataset, seed] = max(starts[dataset, seed], min(after))
+    for (dataset, strategy), runs in points.items():
+        for seed, run in runs.items():
+            if max(run) < starts[dataset, seed]:
+                raise ValueError(
+                    f"strategy {strategy!r} has {max(run)} labels at most on data set {dataset!r} "
+                    f"with seed {seed}, and another strategy has no {score} before "
+                    f"{starts[dataset, seed]}: compare runs of one budget."
+                )
+    return starts
 
 
 def area(n_labels, scores):

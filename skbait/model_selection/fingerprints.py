@@ -18,19 +18,23 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 import joblib
 import numpy as np
 from scipy import sparse
+from sklearn.base import BaseEstimator
 
+# Stands among the objects above a value that was fitted, and counts by what it learned.
+_FITTED = object()
 _NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
 
 
 def fingerprint(**parts):
     """Return a short text that differs where one of the parts does.
 
-    Numbers, texts, containers, arrays and sparse matrices count by their values, estimators by
-    their class and parameters, other objects by their class and content. A function or a class
-    that its module has under its name counts by that name, whatever its source. Any other (a
-    lambda, a closure, a class made in a function) counts by its code, its defaults and the
-    variables that it encloses, a bound method by its object too. Global variables that a function
-    reads do not count, nor what is in objects that can be neither copied nor pickled.
+    Numbers, texts, containers, arrays, frames and sparse matrices count by their values,
+    estimators by their class and parameters, what is frozen by what it has learned, other objects
+    by their class and content. A function or a class that its module has under its name counts by
+    that name, whatever its source. Any other (a lambda, a closure, a class made in a function)
+    counts by its code, its defaults and the variables that it encloses, a bound method by its
+    object too. Global variables that a function reads do not count, nor what is in objects that
+    can be neither copied nor pickled.
 
     Parameters
     ----------
@@ -59,6 +63,7 @@ def _described(value, above=()):
         return float(value)
     if any(value is each for each in above):  # a function that calls itself, say
         return {"above": [value is each for each in above].index(True)}
+    is_fitted = any(each is _FITTED for each in above)
     above = (*above, value)
     if sparse.issparse(value):  # before mappings: a DOK matrix is a dict
         return _described_sparse(value)
@@ -71,12 +76,24 @@ def _described(value, above=()):
     if isinstance(value, CodeType):
         return _described_code(value, above)
     if hasattr(value, "get_params"):
-        params = _described(value.get_params(deep=False), above)
-        return {"class": _described(type(value), above), "params": params}
+        kind = _described(type(value), above)
+        own_clone = getattr(type(value), "__sklearn_clone__", BaseEstimator.__sklearn_clone__)
+        if is_fitted or own_clone is not BaseEstimator.__sklearn_clone__:
+            # a clone keeps what was fitted, in whatever is inside
+            return {"class": kind, "fitted": _described(dict(vars(value)), (*above, _FITTED))}
+        return {"class": kind, "params": _described(value.get_params(deep=False), above)}
+    if is_fitted and hasattr(value, "state_dict"):
+        # a module or an optimizer of torch, whose pickle is not the same twice
+        kind = _described(type(value), above)
+        return {"class": kind, "state": _described(value.state_dict(), above)}
+    if hasattr(value, "iloc") and hasattr(value, "index"):
+        return _described_frame(value, above)
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         value = np.asanyarray(value, order="C")  # joblib's hash depends on the strides
+        if is_fitted:  # those of axes with a single entry too, which a pickle may change
+            value = value.copy(order="C")
     return _described_object(value, above)
 
 
@@ -93,6 +110,20 @@ def _described_object(value, above):
     if not isinstance(parts, str):  # a text is a name
         parts = [list(part) if hasattr(part, "__next__") else part for part in parts]
     return {"object": _described(type(value), above), "parts": _described(parts, above)}
+
+
+def _described_frame(value, above):
+    """Return the content of a frame of pandas, which notes in it what it has looked up before."""
+    columns = [value.iloc[:, i] for i in range(value.shape[1])] if value.ndim > 1 else [value]
+    categories = [getattr(column.dtype, "categories", None) for column in columns]
+    return {
+        "frame": _described(type(value), above),
+        "names": [repr(column.name) for column in columns],
+        "dtypes": [str(column.dtype) for column in columns],
+        "categories": [None if x is None else _described(np.asarray(x)) for x in categories],
+        "index": _described(np.asarray(value.index)),
+        "values": [_described(np.asarray(column)) for column in columns],
+    }
 
 
 def _described_sparse(value):

@@ -77,9 +77,13 @@ class ResultsFile:
         found = {}
         lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last end is no line
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 record = Record(**json.loads(line))
                 columns = {n: list(map(_from_json, v)) for n, v in record.columns.items()}
+                if not record.error and not {*_BEFORE, *_AFTER} <= columns.keys():
+                    raise ValueError(f"it has no columns {', '.join((*_BEFORE, *_AFTER))}")
             except (ValueError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"results_path={str(self.path)!r}: line {number} is not a result of "

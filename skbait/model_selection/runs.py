@@ -12,6 +12,7 @@ from sklearn.base import clone
 
 from skbait.model_selection.records import Record
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.nets import as_nets_take
 from skbait.utils.targets import as_vector, has_label, tidy
 
 
@@ -197,7 +198,7 @@ class ScoreOnTestRows:
 
     def __call__(self, estimator, X, y):
         """Return what the scorer gives for the test rows."""
-        return self.scorer(estimator, self.X, self.y)
+        return self.scorer(estimator, as_nets_take(estimator, self.X), self.y)
 
 
 def is_oracle(strategy):

@@ -63,7 +63,9 @@ def area_under_curve(results, *, score="score"):
 
         ``area = Σ_i (n_{i+1} − n_i) · (s_i + s_{i+1}) / 2 / (n_last − n_first)``
 
-    A curve of a single point has its score for an area.
+    A curve of a single point has its score for an area. Where a run has no score in its first
+    rounds (a metric that is undefined before all classes are known), the curves of all strategies
+    on that data set with that seed begin after them, here as in the other functions.
 
     Examples
     --------

@@ -10,6 +10,7 @@ import numpy as np
 from skbait.model_selection import mean_curves
 from skbait.model_selection.tables import as_columns
 from skbait.plotting.axes import axes_for
+from skbait.plotting.style import with_defaults
 
 __all__ = ["AcquisitionCurveDisplay"]
 
@@ -271,6 +272,9 @@ class AcquisitionCurveDisplay:
                 f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
             )
         ax = axes_for(ax, self)
+        from matplotlib.collections import PolyCollection
+        from matplotlib.lines import Line2D
+
         self.lines_ = []
         self.fill_between_ = [] if error_style == "fill_between" else None
         self.errorbar_ = [] if error_style == "errorbar" else None
@@ -281,7 +285,7 @@ class AcquisitionCurveDisplay:
                 "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
                 "label": name,
             }
-            style |= _kwargs_of(name, curve_kwargs, self.names)
+            style = with_defaults(Line2D, style, _kwargs_of(name, curve_kwargs, self.names))
             if len(at) == 1:
                 style.setdefault("marker", "o")  # a line of one point cannot be seen
             line = ax.plot(at, scores, **style)[0]
@@ -291,12 +295,14 @@ class AcquisitionCurveDisplay:
             common = {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
             if error_style == "fill_between":
                 if known:
-                    common |= {"alpha": 0.2, "linewidth": 0} | (fill_between_kw or {})
+                    common |= {"alpha": 0.2, "linewidth": 0}
+                    common = with_defaults(PolyCollection, common, fill_between_kw)
                     drawn = ax.fill_between(at, scores - errors, scores + errors, **common)
                 self.fill_between_.append(drawn)
             elif error_style == "errorbar":
                 if known:
-                    common |= {"fmt": "none", "capsize": 2} | (errorbar_kw or {})
+                    common |= {"fmt": "none", "capsize": 2}
+                    common = with_defaults(Line2D, common, errorbar_kw)
                     drawn = ax.errorbar(at, scores, errors, **common)
                 self.errorbar_.append(drawn)
         ax.set_xlabel("Labels")

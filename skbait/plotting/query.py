@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbait.plotting.axes import axes_for
 from skbait.plotting.images import as_images, look_like_images, sheet_of
 from skbait.plotting.projection import project
+from skbait.plotting.style import with_defaults
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.targets import as_vector
 
@@ -293,7 +294,7 @@ class QueryDisplay:
         self.texts_ = []
         if kind == "scatter":
             ax = axes_for(ax, self)
-            self._plot_map(ax, pool_kw or {}, labeled_kw or {}, chosen_kw or {})
+            self._plot_map(ax, pool_kw, labeled_kw, chosen_kw)
         else:
             ax = self._plot_sheet(ax, n_columns)
         self.ax_ = ax
@@ -301,6 +302,8 @@ class QueryDisplay:
         return self
 
     def _plot_map(self, ax, pool_kw, labeled_kw, chosen_kw):
+        from matplotlib.collections import PathCollection
+
         at = self.coordinates
         n_labeled = 0 if self.labeled is None else len(self.labeled)
         pool = {"s": 8, "color": "0.75", "linewidths": 0, "label": "pool", "rasterized": True}
@@ -312,16 +315,18 @@ class QueryDisplay:
             cmap = "tab10" if codes.max() < 10 else "tab20"
             pool |= {"c": codes % 20, "cmap": cmap, "vmin": -0.5, "alpha": 0.4}
             pool["vmax"] = 9.5 if cmap == "tab10" else 19.5
-        self.pool_ = ax.scatter(*at[rows].T, **pool | pool_kw)
+        self.pool_ = ax.scatter(*at[rows].T, **with_defaults(PathCollection, pool, pool_kw))
         if n_labeled:
             labeled = {"s": 28, "marker": "x", "color": "black", "linewidths": 1}
-            labeled |= {"label": "labelled before"} | labeled_kw
+            labeled |= {"label": "labelled before"}
+            labeled = with_defaults(PathCollection, labeled, labeled_kw)
             self.labeled_ = ax.scatter(*at[self.labeled].T, **labeled)
         chosen = {"s": 42, "edgecolors": "black", "linewidths": 0.8, "label": "picked"}
         several = self._has_rounds()
         chosen |= {"c": self.rounds, "cmap": "plasma"} if several else {"color": "C3"}
-        self.chosen_ = ax.scatter(*at[self.chosen].T, **chosen | chosen_kw)
-        if several:
+        chosen = with_defaults(PathCollection, chosen, chosen_kw)
+        self.chosen_ = ax.scatter(*at[self.chosen].T, **chosen)
+        if "cmap" in chosen:
             numbers = np.unique(self.rounds)
             ticks = numbers if len(numbers) <= 10 else None
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)

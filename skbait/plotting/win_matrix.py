@@ -7,6 +7,7 @@ import numpy as np
 
 from skbait.model_selection import win_matrix
 from skbait.plotting.axes import axes_for
+from skbait.plotting.style import with_defaults
 
 __all__ = ["WinMatrixDisplay"]
 
@@ -157,7 +158,11 @@ class WinMatrixDisplay:
         n = len(self.names)
         side = max(4.0, 1.6 + 0.42 * n)
         ax = axes_for(ax, self, figsize=(side + 0.8, side))
-        im_kw = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest"} | (im_kw or {})
+        from matplotlib.image import AxesImage
+        from matplotlib.text import Text
+
+        style = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+        im_kw = with_defaults(AxesImage, style, im_kw)
         self.im_ = ax.imshow(self.wins, **im_kw)
         self.text_ = np.full((n, n), None, dtype=object) if include_values else None
         if include_values:
@@ -166,7 +171,9 @@ class WinMatrixDisplay:
                 red, green, blue, _ = self.im_.cmap(self.im_.norm(share))
                 dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
                 style = {"ha": "center", "va": "center", "fontsize": "small"}
-                style |= {"color": "white" if dark else "black"} | (text_kw or {})
+                style = with_defaults(
+                    Text, style | {"color": "white" if dark else "black"}, text_kw
+                )
                 self.text_[i, j] = ax.text(j, i, format(share, values_format), **style)
         ax.set_xticks(np.arange(n), self.names, rotation=xticks_rotation)
         ax.set_yticks(np.arange(n), self.names)

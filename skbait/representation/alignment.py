@@ -12,13 +12,14 @@ from skbait._backend import rows_per_chunk
 from skbait.representation.head import Head
 from skbait.representation.result import Representation
 from skbait.utils.nets import few_rows, infer
+from skbait.utils.state import keep_random_states
 
 # Probabilities may miss those of their logits by this part of them, and by this: half precision.
 _PART, _LEAST = 2e-2, 1e-4
-# Rows on which is tried what takes a product, or a pass, of its own.
+# Rows, about, on which is tried what takes a product of its own.
 _TRIED = 64
-# A layer whose largest logit is not the likeliest class in more of the rows is probably another.
-_OTHERS = 0.5
+# Rows on which is tried whether any are moved.
+_MOVED = 16
 
 
 def unexplained(logits: torch.Tensor, probabilities: torch.Tensor, link: str) -> torch.Tensor:
@@ -60,30 +61,37 @@ def head_fits(found: Representation) -> bool:
         return True
     if found.probabilities.shape[1] != head.n_classes:
         return False
-    step = max(1, len(found.features) // _TRIED)
-    features = found.features[::step]
+    features = found.features[:: max(1, len(found.features) // _TRIED)]
+    probabilities = found.probabilities[:: max(1, len(found.features) // _TRIED)]
     logits = head.logits(features)
+    own = head.from_logits(logits)
     if found.logits is None:
-        own = head.from_logits(logits)
-        return torch.allclose(found.probabilities[::step].to(own.dtype), own, atol=1e-2)
-    given = found.logits[::step].to(logits)
+        return torch.allclose(probabilities.to(own.dtype), own, atol=1e-2)
+    given = found.logits[:: max(1, len(found.features) // _TRIED)].to(logits)
     if given.shape != logits.shape:
         return False
-    # a layer in half precision rounds its products
-    norms = torch.linalg.vector_norm(features, dim=1)[:, None]
-    norms = norms * float(torch.linalg.vector_norm(head.weight, dim=1).max())
-    off = 5e-3 * norms + 1e-2 * given.abs().amax(1, keepdim=True) + 1e-3
-    if not bool(((given - logits).abs() <= off).all()):
-        return False
-    return not bool(unexplained(found.logits, found.probabilities, head.link).any())
+    if _is_half(given):  # the layer rounds its products, and large logits by much
+        norms = torch.linalg.vector_norm(features, dim=1)[:, None]
+        norms = norms * float(torch.linalg.vector_norm(head.weight, dim=1).max())
+        off = 5e-3 * norms + 1e-2 * given.abs().amax(1, keepdim=True) + 1e-3
+        fits = bool(((given - logits).abs() <= off).all())
+    else:
+        fits = torch.allclose(probabilities.to(own.dtype), own, atol=1e-2)
+    return fits and not bool(unexplained(found.logits, found.probabilities, head.link).any())
+
+
+def _is_half(logits: torch.Tensor) -> bool:
+    """Tell whether all numbers are such as a half precision has."""
+    halves = (torch.bfloat16, torch.float16)
+    return any(torch.equal(logits.to(dtype).to(logits.dtype), logits) for dtype in halves)
 
 
 def check_alignment(net, dataset, layer, name, logits, probabilities, *, traced) -> None:
     """Refuse a net whose output for a row is not made of what the layer gives for that row.
 
     Where the probabilities are those of the logits there is nothing to ask. Else a few rows go
-    through the net once more, in both orders, and autograd tells which rows of the layer each row
-    of the output comes from.
+    through the net again, in both orders, with what the layer gives for some of them replaced:
+    what comes out for the others must stay.
 
     Parameters
     ----------
@@ -108,15 +116,15 @@ def check_alignment(net, dataset, layer, name, logits, probabilities, *, traced)
     Warns
     -----
     UserWarning
-        If the classes are ranked otherwise than by the logits of a layer that was found.
+        If the logits of a layer that was found do not rank the classes.
     """
     link = "sigmoid" if logits.shape[1] == 1 else "softmax"
     other = unexplained(logits, probabilities, link)
     if not bool(other.any()):
         return
     first = int(other.to(torch.uint8).argmax())
-    start = min(first, max(0, len(dataset) - _TRIED // 4))
-    rows = list(range(start, min(start + _TRIED // 4, len(dataset))))
+    start = min(first, max(0, len(dataset) - _MOVED))
+    rows = list(range(start, min(start + _MOVED, len(dataset))))
     for order in (rows, rows[::-1]):
         if _mixes(net, few_rows(net, dataset, order), layer):
             raise ValueError(
@@ -125,40 +133,62 @@ def check_alignment(net, dataset, layer, name, logits, probabilities, *, traced)
                 "be taken as the features of the rows. Bring them back into their order before "
                 "it is called."
             )
-    if traced and probabilities.shape[1] == max(2, logits.shape[1]):
-        ranked = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)
-        share = float((ranked != probabilities.argmax(1)).to(torch.float32).mean())
-        if share > _OTHERS:
-            warnings.warn(
-                f"{name!r} was taken for the last layer, but in {share:.0%} of the rows its "
-                "largest logit is not the likeliest class. Pass last_layer= with the dotted name "
-                "of the module whose input are the features, be it this one.",
-                stacklevel=2,
-            )
+    if traced and _ranks_otherwise(logits, probabilities):
+        warnings.warn(
+            f"{name!r} was taken for the last layer, but its logits do not rank the classes as "
+            "the probabilities do. Pass last_layer= with the dotted name of the module whose "
+            "input are the features, be it this one.",
+            stacklevel=2,
+        )
+
+
+def _ranks_otherwise(logits: torch.Tensor, probabilities: torch.Tensor) -> bool:
+    """Tell whether the likeliest class has to do with the logits no more than by chance."""
+    n_classes = logits.shape[1]
+    if n_classes < 3 or probabilities.shape[1] != n_classes:
+        return False
+    likeliest, masked = probabilities.argmax(1), probabilities == 0.0
+    agree = [
+        float((signed.masked_fill(masked, -torch.inf).argmax(1) == likeliest).float().mean())
+        for signed in (logits, -logits)  # distances, say, rank them the other way round
+    ]
+    return max(agree) < 1.5 / n_classes
 
 
 def _mixes(net, batch, layer: nn.Module) -> bool:
     """Tell whether rows of the output depend on other rows of a layer, as far as can be seen."""
-    leaves: list[torch.Tensor] = []
-
-    def cut(module, args, output):
-        leaves.append(output.detach().requires_grad_())
-        return leaves[-1].clone()
-
-    with torch.enable_grad():
-        handle = layer.register_forward_hook(cut)
-        try:
-            output = infer(net, batch)
-        finally:
-            handle.remove()
-        if len(leaves) != 1 or not output.requires_grad or len(output) != len(leaves[0]):
-            return False  # nothing to be seen
-        for row in range(len(output)):
-            (by_row,) = torch.autograd.grad(
-                output[row].sum(), leaves, retain_graph=True, allow_unused=True
-            )
-            if by_row is not None:
-                by_row[row] = 0.0
-                if bool(by_row.any()):
+    try:
+        expected, given = _output(net, batch, layer, None)
+        if given is None or len(expected) != len(given):
+            return False
+        number = torch.arange(len(given), device=given.device)
+        for bit in range(max(1, len(given) - 1).bit_length()):
+            for part in (number >> bit & 1 == 1, number >> bit & 1 == 0):  # each pair is split
+                replaced = torch.where(part.view(-1, *[1] * (given.ndim - 1)), -1.0 - given, given)
+                output, _ = _output(net, batch, layer, replaced)
+                stays = ~part.to(output.device)
+                if not torch.allclose(
+                    output[stays], expected[stays], rtol=1e-3, atol=1e-5, equal_nan=True
+                ):
                     return True
+    except Exception:  # a module need not take such batches, or such logits
+        return False
     return False
+
+
+def _output(net, batch, layer, replaced):
+    """Return what a net and one of its layers give; the layer may be told what to give."""
+    seen: list[torch.Tensor] = []
+
+    def hook(module, args, output):
+        seen.append(output.detach().clone())
+        return None if replaced is None else replaced.to(output.dtype)
+
+    handle = layer.register_forward_hook(hook)
+    try:
+        # what is random after the layer is the same each time
+        with torch.no_grad(), keep_random_states(net, seed=0):
+            output = infer(net, batch)
+    finally:
+        handle.remove()
+    return output.detach().clone(), seen[0] if len(seen) == 1 else None

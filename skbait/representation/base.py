@@ -213,8 +213,13 @@ def represent(estimator, X, *, last_layer=None, device="auto") -> Representation
     TypeError
         If no adapter is registered for the type, or it gives no probabilities.
     ValueError
-        If the last layer cannot be determined, or the model's output cannot be read as
-        probabilities.
+        If the last layer cannot be determined, rows of a batch are moved or mixed after it, or
+        the model's output cannot be read as probabilities.
+
+    Warns
+    -----
+    UserWarning
+        If the logits of a layer that was found do not rank the classes as the probabilities do.
 
     See Also
     --------

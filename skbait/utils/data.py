@@ -364,11 +364,19 @@ def _join_frames(parts):
             )
     library = importlib.import_module(type(first).__module__.split(".")[0])
     if library.__name__ == "polars":
-        # whole numbers and fractions in a column of floats, as the other libraries have it
-        return library.concat(parts, how="vertical_relaxed" if columns is not None else "vertical")
+        return _join_polars(parts, library)
     if library.__name__ == "pandas":
         parts = _with_all_categories(parts, library)
     return library.concat(parts)
+
+
+def _join_polars(parts, polars):
+    """Join frames or columns; whole numbers and fractions make floats, as they do elsewhere."""
+    if not hasattr(parts[0], "columns"):
+        return _join_polars([part.to_frame() for part in parts], polars).to_series()
+    kinds = zip(*(part.dtypes for part in parts), strict=True)
+    relaxed = all(len(set(kind)) == 1 or all(x.is_numeric() for x in kind) for kind in kinds)
+    return polars.concat(parts, how="vertical_relaxed" if relaxed else "vertical")
 
 
 def _with_all_categories(parts, pandas):
@@ -380,6 +388,7 @@ def _with_all_categories(parts, pandas):
     for name in first.columns:
         found = [part[name].dtype for part in parts]
         plain = all(isinstance(x, pandas.CategoricalDtype) and not x.ordered for x in found)
+        plain = plain and len({x.categories.dtype for x in found}) == 1
         if plain and any(dtype != found[0] for dtype in found):
             every = dict.fromkeys(x for dtype in found for x in dtype.categories)
             dtypes[name] = pandas.CategoricalDtype(list(every))

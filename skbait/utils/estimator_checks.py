@@ -196,6 +196,8 @@ def check_utilities(strategy, data=None):
     assert utilities.shape == (len(d.pool),)
     assert utilities.dtype == np.float64
     assert not np.isinf(utilities).any(), "utilities must not be infinite"
+    _, before = strategy.query(d.pool, 1, return_utilities=True)
+    assert_same(before, utilities, "n (utilities are those before any row is chosen)")
 
 
 def check_candidates(strategy, data=None):

@@ -114,7 +114,8 @@ def takes_nan(estimator) -> bool:
 
     scikit-learn's tags say so of single estimators. A pipeline takes NaN if its first step does
     and does not hand NaN on, as an imputer; a scaler takes it and hands it on, so that the next
-    step decides.
+    step decides. A union hands on what one of its parts does. Votes and stacks take NaN if all
+    their members do.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def takes_nan(estimator) -> bool:
         for step in (step for _, step in steps if step not in (None, "passthrough")):
             if not takes_nan(step):
                 return False
-            if not isinstance(step, OneToOneFeatureMixin):
+            if not _hands_nan_on(step):
                 return True
         return True
     if isinstance(estimator, ColumnTransformer):
@@ -162,3 +163,10 @@ def takes_nan(estimator) -> bool:
         return all(takes_nan(member) for _, member in members if member != "drop")
     inner = getattr(estimator, "estimator", None)
     return inner is not None and takes_nan(inner)
+
+
+def _hands_nan_on(step) -> bool:
+    """Tell whether NaN comes out of a transformer that takes it."""
+    if isinstance(step, FeatureUnion):
+        return any(_hands_nan_on(part) for _, part in step.transformer_list if part != "drop")
+    return isinstance(step, (str, OneToOneFeatureMixin))  # "passthrough"

@@ -336,19 +336,18 @@ def _objects_as_numbers(X):
 
     A dict among the numbers of a table is no row of its own: it is refused by the conversion.
     """
-    if all(_is_number(value) or (X.ndim > 1 and isinstance(value, Mapping)) for value in X.flat):
+    kinds = (numbers.Number, np.bool_, *((Mapping,) if X.ndim > 1 else ()))
+    if all(issubclass(kind, kinds) for kind in set(map(type, X.flat))):
         return X.astype(np.float64)
     return X
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (numbers.Number, np.bool_))
 
 
 def _are_numbers(rows) -> bool:
     if isinstance(rows, (list, tuple)):
         return all(map(_are_numbers, rows))
-    return _is_number(rows) or isinstance(rows, (np.ndarray, torch.Tensor))
+    if isinstance(rows, np.ndarray):
+        return rows.dtype.kind in "biufc"
+    return isinstance(rows, (numbers.Number, np.bool_, torch.Tensor))
 
 
 def _check_dtype(X, kind, shape, name):
