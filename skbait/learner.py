@@ -438,7 +438,8 @@ class ActiveLearner(
     def _check_estimator(self):
         """Refuse what cannot predict; some have `predict` only once they are fitted."""
         estimator = self._get_estimator()
-        if not (hasattr(estimator, "predict") or hasattr(type(estimator), "predict")):
+        kinds = estimator, type(estimator)
+        if not (any(hasattr(x, "predict") for x in kinds) or hasattr(kinds[1], "__getattr__")):
             raise InvalidParameterError(
                 f"The 'estimator' parameter of ActiveLearner must have fit and predict. Got "
                 f"{type(estimator).__name__}, which does not predict."

@@ -221,6 +221,9 @@ def test_frames_and_columns_of_polars():
     joined = concatenate_rows([polars.DataFrame({"a": [1, 2]}), polars.DataFrame({"a": [0.5]})])
     assert joined["a"].to_list() == [1.0, 2.0, 0.5]
     assert concatenate_rows([polars.Series([1]), polars.Series([0.5])]).to_list() == [1.0, 0.5]
+    flags = [polars.DataFrame({"a": [True]}), polars.DataFrame({"a": [2]})]
+    assert concatenate_rows(flags)["a"].to_list() == [1, 2]
+    assert concatenate_rows([polars.Series("a", [1]), polars.Series("b", [2])]).name == "a"
     with pytest.raises(polars.exceptions.SchemaError):
         concatenate_rows([polars.DataFrame({"a": [1]}), polars.DataFrame({"a": ["b"]})])
     column = polars.Series(["a", "b", "c"])

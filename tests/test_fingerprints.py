@@ -17,6 +17,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
@@ -268,6 +269,13 @@ def test_what_is_frozen_counts_by_what_it_learned():
     assert fingerprint(a=FrozenEstimator(pickle.loads(pickle.dumps(net)))) == before
     net.partial_fit(X, y)
     assert fingerprint(a=FrozenEstimator(net)) != before
+    found = set()
+    for activation in (nn.ReLU(), nn.Tanh(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)):
+        layers = nn.Sequential(nn.Linear(4, 2), activation)
+        layers[0].load_state_dict({"weight": torch.ones(2, 4), "bias": torch.ones(2)})
+        net = NeuralNetClassifier(layers, criterion=nn.CrossEntropyLoss).initialize()
+        found.add(fingerprint(a=FrozenEstimator(net)))
+    assert len(found) == 4
 
 
 def test_frames_count_by_their_content():

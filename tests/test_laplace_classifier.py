@@ -13,6 +13,7 @@ import torch
 from on_cpu import represent
 from representation_nets import CNN, MLP, OneLogit, digits, make_net
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris
@@ -154,6 +155,10 @@ def test_fit_weighs_rows_as_the_estimator_does():
     pipe = LaplaceClassifier(make_pipeline(make_pipeline(logistic(tol=1e-10))))
     pipe.fit(X, Y, pipeline__logisticregression__sample_weight=weights)
     np.testing.assert_allclose(pipe.covariance_, weighted.covariance_, rtol=1e-9)
+    with config_context(enable_metadata_routing=True):
+        alias = make_pipeline(logistic(tol=1e-10).set_fit_request(sample_weight="w"))
+        alias = LaplaceClassifier(alias).fit(X, Y, w=weights)
+    np.testing.assert_allclose(alias.covariance_, weighted.covariance_, rtol=1e-9)
     threefold = LaplaceClassifier(logistic()).fit(X, Y, sample_weight=3.0)
     expected = LaplaceClassifier(logistic()).fit(X, Y, sample_weight=np.full(len(Y), 3.0))
     np.testing.assert_array_equal(threefold.covariance_, expected.covariance_)

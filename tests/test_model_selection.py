@@ -462,9 +462,12 @@ def test_rounds_before_a_score_is_defined_are_left_out_for_all():
     np.testing.assert_allclose(areas["final"], [0.4, 0.4])
     np.testing.assert_array_equal(mean_curves(table)["n_labels"], [30, 40, 30, 40])
     assert paired_tests(table, baseline="a")["difference"][0] == 0.0
-    never = undefined([0.1, np.nan], "c")
+    stored = {**table, "error": [np.nan] * len(table["error"])}  # as a file of commas has it
+    np.testing.assert_allclose(area_under_curve(stored)["area"], areas["area"])
     with pytest.raises(ValueError, match="NaN to the end of the run"):
-        area_under_curve(never)
+        area_under_curve(undefined([0.1, np.nan], "c"))
+    with pytest.raises(ValueError, match="only the first rounds"):
+        area_under_curve(undefined([0.1, np.nan, 0.3], "c"))
     short = undefined([0.1, 0.2], "c")
     with pytest.raises(ValueError, match="compare runs of one budget"):
         area_under_curve({name: [*other[name], *short[name]] for name in other})

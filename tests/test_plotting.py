@@ -108,6 +108,9 @@ def test_what_the_user_says_wins_whatever_it_is_spelled(digits):
         )
         assert tuple(display.chosen_.get_edgecolor()[0]) == red
         assert display.chosen_.get_linewidth()[0] == display.labeled_.get_linewidth()[0] == 3
+    display = QueryDisplay(coordinates=np.eye(5, 2), chosen=np.arange(4))
+    display.plot(kind="scatter", chosen_kw={"c": [1, 2, 3, 4], "cmap": "viridis"})
+    assert display.colorbar_ is None
     norm = matplotlib.colors.Normalize(0, 2)
     display = WinMatrixDisplay.from_results(RESULTS, text_kw={"size": 5}, im_kw={"norm": norm})
     assert display.im_.norm is norm

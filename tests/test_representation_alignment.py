@@ -155,6 +155,29 @@ def test_a_layer_that_does_more_than_its_weights_has_no_head():
     assert represent(net, rows).head is None
 
 
+class TimesFour(nn.Linear):
+    def forward(self, x):
+        return 4 * super().forward(x)
+
+
+def test_saturated_probabilities_do_not_hide_another_head():
+    y = np.arange(100) % 3
+    rows = (60 * np.eye(6)[y]).astype(np.float32)
+    for layer, kept in ((nn.Linear, True), (TimesFour, False)):
+        net = net_of(layer, module__in_features=6, module__out_features=3, max_epochs=30, lr=0.1)
+        assert (represent(net.fit(rows, y), rows).head is not None) == kept
+
+
+class Shifted(MLP):
+    def forward(self, x):
+        z = super().forward(x)
+        return 2 * (z - z.max())
+
+
+def test_a_shift_of_all_logits_is_no_mixture():
+    assert represent(net_of(Shifted).initialize(), X).head is None
+
+
 class Prototypes(MLP):
     """Distances to prototypes, after a linear embedding as wide as there are classes."""
 
@@ -313,6 +336,9 @@ def test_who_takes_nan():
         handed_on = FeatureUnion([("a", SimpleImputer()), ("b", part)])
         assert not takes_nan(make_pipeline(handed_on, plain))
         assert takes_nan(make_pipeline(handed_on, SimpleImputer(), plain))
+    scaled = StandardScaler().fit(X)
+    for step in (make_pipeline(StandardScaler()), FrozenEstimator(scaled)):
+        assert not takes_nan(make_pipeline(step, plain))
     assert takes_nan(VotingClassifier([("a", imputed), ("b", "drop")]))
     assert not takes_nan(VotingClassifier([("a", imputed), ("b", plain)]))
     holes = X.copy()

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 
-from skbait._sklearn import HasMethods, Interval, StrOptions, fit_context
+from skbait._sklearn import BaseSearchCV, HasMethods, Interval, StrOptions, fit_context
 from skbait.laplace.on_features import OnFeatures, announced, rows_of_head, with_classes
 from skbait.laplace.posterior import posterior_of_head
 from skbait.laplace.wrapper import WrapsClassifier
@@ -423,6 +423,14 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
 
 def _weights_of(estimator, fit_params):
     """Return the weights of the rows, by the name that reaches the last step of pipelines."""
+    if get_config()["enable_metadata_routing"]:
+        for each in layers_of(estimator):
+            if isinstance(each, Pipeline):
+                routed = process_routing(each, "fit", **fit_params)
+                fit_params = routed[each.steps[-1][0]].fit
+            elif isinstance(each, BaseSearchCV):
+                fit_params = process_routing(each, "fit", **fit_params).estimator.fit
+        return fit_params.get("sample_weight")
     steps = [each.steps[-1][0] for each in layers_of(estimator) if isinstance(each, Pipeline)]
     name = "__".join([*steps, "sample_weight"])
     return fit_params.get(name, fit_params.get("sample_weight"))

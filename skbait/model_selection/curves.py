@@ -28,7 +28,7 @@ def curves_of(results, score):
         dataset, strategy, seed = (columns[name][i] for name in RUN)
         value = columns[score][i]
         error = columns["error"][i] if "error" in columns else ""
-        if np.isnan(value) and error:
+        if np.isnan(value) and isinstance(error, str) and error:  # a file may have NaN for ""
             raise ValueError(
                 f"strategy {strategy!r} has no {score} on data set {dataset!r} with seed {seed} "
                 f"({error}). Have the run made again, or leave it out knowingly: "
@@ -63,6 +63,12 @@ def _where_scores_begin(points, score):
             if not missing:
                 continue
             after = [n for n in run if n > max(missing)]
+            if after and len(after) + len(missing) < len(run):
+                raise ValueError(
+                    f"strategy {strategy!r} has no {score} at {max(missing)} labels on data set "
+                    f"{dataset!r} with seed {seed}, but has one before: only the first rounds of "
+                    "a run may be without."
+                )
             if not after:
                 raise ValueError(
                     f"strategy {strategy!r} has no {score} on data set {dataset!r} with seed "

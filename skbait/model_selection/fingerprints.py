@@ -80,12 +80,15 @@ def _described(value, above=()):
         own_clone = getattr(type(value), "__sklearn_clone__", BaseEstimator.__sklearn_clone__)
         if is_fitted or own_clone is not BaseEstimator.__sklearn_clone__:
             # a clone keeps what was fitted, in whatever is inside
+            if not hasattr(value, "__dict__"):
+                return _described_object(value, above)
             return {"class": kind, "fitted": _described(dict(vars(value)), (*above, _FITTED))}
         return {"class": kind, "params": _described(value.get_params(deep=False), above)}
     if is_fitted and hasattr(value, "state_dict"):
         # a module or an optimizer of torch, whose pickle is not the same twice
         kind = _described(type(value), above)
-        return {"class": kind, "state": _described(value.state_dict(), above)}
+        parts = [_described_module(*each) for each in getattr(value, "named_modules", list)()]
+        return {"class": kind, "parts": parts, "state": _described(value.state_dict(), above)}
     if hasattr(value, "iloc") and hasattr(value, "index"):
         return _described_frame(value, above)
     if hasattr(value, "detach"):  # a torch tensor
@@ -112,6 +115,16 @@ def _described_object(value, above):
     return {"object": _described(type(value), above), "parts": _described(parts, above)}
 
 
+def _described_module(name, module):
+    """Return what a module of torch does with its weights, as far as it can be told."""
+    plain = {
+        key: repr(value)
+        for key, value in vars(module).items()
+        if isinstance(value, (str, int, float, tuple)) and key[0] != "_" and key != "training"
+    }
+    return [name, f"{type(module).__module__}.{type(module).__qualname__}", repr(plain)]
+
+
 def _described_frame(value, above):
     """Return the content of a frame of pandas, which notes in it what it has looked up before."""
     columns = [value.iloc[:, i] for i in range(value.shape[1])] if value.ndim > 1 else [value]
@@ -119,9 +132,11 @@ def _described_frame(value, above):
     return {
         "frame": _described(type(value), above),
         "names": [repr(column.name) for column in columns],
-        "dtypes": [str(column.dtype) for column in columns],
+        "dtypes": [
+            [str(column.dtype), str(getattr(column.dtype, "ordered", None))] for column in columns
+        ],
         "categories": [None if x is None else _described(np.asarray(x)) for x in categories],
-        "index": _described(np.asarray(value.index)),
+        "index": [_described(np.asarray(value.index)), repr(list(value.index.names))],
         "values": [_described(np.asarray(column)) for column in columns],
     }
 

@@ -324,9 +324,9 @@ class QueryDisplay:
         chosen = {"s": 42, "edgecolors": "black", "linewidths": 0.8, "label": "picked"}
         several = self._has_rounds()
         chosen |= {"c": self.rounds, "cmap": "plasma"} if several else {"color": "C3"}
-        chosen = with_defaults(PathCollection, chosen, chosen_kw)
-        self.chosen_ = ax.scatter(*at[self.chosen].T, **chosen)
-        if "cmap" in chosen:
+        style = with_defaults(PathCollection, chosen, chosen_kw)
+        self.chosen_ = ax.scatter(*at[self.chosen].T, **style)
+        if several and style.get("c") is self.rounds:
             numbers = np.unique(self.rounds)
             ticks = numbers if len(numbers) <= 10 else None
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)

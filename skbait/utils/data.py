@@ -373,10 +373,11 @@ def _join_frames(parts):
 def _join_polars(parts, polars):
     """Join frames or columns; whole numbers and fractions make floats, as they do elsewhere."""
     if not hasattr(parts[0], "columns"):
-        return _join_polars([part.to_frame() for part in parts], polars).to_series()
+        joined = _join_polars([part.to_frame("x") for part in parts], polars)
+        return joined.to_series().alias(parts[0].name)
     kinds = zip(*(part.dtypes for part in parts), strict=True)
-    relaxed = all(len(set(kind)) == 1 or all(x.is_numeric() for x in kind) for kind in kinds)
-    return polars.concat(parts, how="vertical_relaxed" if relaxed else "vertical")
+    texts = any(polars.String in kind and any(x.is_numeric() for x in kind) for kind in kinds)
+    return polars.concat(parts, how="vertical" if texts else "vertical_relaxed")
 
 
 def _with_all_categories(parts, pandas):

@@ -7,6 +7,7 @@ from copy import deepcopy
 
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import InputTags, get_tags
@@ -167,6 +168,10 @@ def takes_nan(estimator) -> bool:
 
 def _hands_nan_on(step) -> bool:
     """Tell whether NaN comes out of a transformer that takes it."""
+    while isinstance(step, FrozenEstimator):
+        step = step.estimator
+    if isinstance(step, Pipeline):
+        return all(_hands_nan_on(part) for _, part in step.steps if part is not None)
     if isinstance(step, FeatureUnion):
         return any(_hands_nan_on(part) for _, part in step.transformer_list if part != "drop")
     return isinstance(step, (str, OneToOneFeatureMixin))  # "passthrough"
