@@ -438,8 +438,9 @@ class ActiveLearner(
     def _check_estimator(self):
         """Refuse what cannot predict; some have `predict` only once they are fitted."""
         estimator = self._get_estimator()
-        kinds = estimator, type(estimator)
-        if not (any(hasattr(x, "predict") for x in kinds) or hasattr(kinds[1], "__getattr__")):
+        kind = type(estimator)
+        may_come = hasattr(kind, "predict") or hasattr(kind, "__getattr__")
+        if not (hasattr(estimator, "predict") or may_come):
             raise InvalidParameterError(
                 f"The 'estimator' parameter of ActiveLearner must have fit and predict. Got "
                 f"{type(estimator).__name__}, which does not predict."

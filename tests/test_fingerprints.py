@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from representation_nets import make_net
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
@@ -25,7 +26,6 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
 from sklearn.pipeline import make_pipeline
-from skorch import NeuralNetClassifier
 from torch import nn
 
 from skbait import ActiveLearner
@@ -256,15 +256,7 @@ def test_what_is_frozen_counts_by_what_it_learned():
     found = {fingerprint(a=model) for model in two}
     assert len(found) == 2
     assert {fingerprint(a=pickle.loads(pickle.dumps(model))) for model in two} == found
-    net = NeuralNetClassifier(
-        nn.Linear,
-        module__in_features=4,
-        module__out_features=2,
-        criterion=nn.CrossEntropyLoss,
-        train_split=None,
-        verbose=0,
-        max_epochs=1,
-    ).fit(X, y)
+    net = make_net(nn.Linear, module__in_features=4, module__out_features=2).fit(X, y)
     before = fingerprint(a=FrozenEstimator(net))
     assert fingerprint(a=FrozenEstimator(pickle.loads(pickle.dumps(net)))) == before
     net.partial_fit(X, y)
@@ -273,7 +265,7 @@ def test_what_is_frozen_counts_by_what_it_learned():
     for activation in (nn.ReLU(), nn.Tanh(), nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)):
         layers = nn.Sequential(nn.Linear(4, 2), activation)
         layers[0].load_state_dict({"weight": torch.ones(2, 4), "bias": torch.ones(2)})
-        net = NeuralNetClassifier(layers, criterion=nn.CrossEntropyLoss).initialize()
+        net = make_net(layers).initialize()
         found.add(fingerprint(a=FrozenEstimator(net)))
     assert len(found) == 4
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from representation_nets import make_net
 from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -105,14 +105,7 @@ def test_a_dataset_without_labels_can_be_predicted(held_out):
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(40, 4, generator=generator)
     y = (X[:, 0] > 0).long().numpy()
-    net = NeuralNetClassifier(
-        nn.Linear,
-        module__in_features=4,
-        module__out_features=2,
-        criterion=nn.CrossEntropyLoss,
-        train_split=None,
-        verbose=0,
-    )
+    net = make_net(nn.Linear, module__in_features=4, module__out_features=2)
     rows = TensorDataset(X)
     learner = ActiveLearner(net, random_state=0, **held_out).fit(rows, y, X_val=rows, y_val=y)
     np.testing.assert_array_equal(learner.predict(rows), learner.predict(X))

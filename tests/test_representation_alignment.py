@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from representation_nets import MLP, digits
+from representation_nets import MLP, digits, make_net
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
@@ -16,7 +16,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from skorch import NeuralNetClassifier
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -29,14 +28,7 @@ Y = np.arange(200) % 3
 
 
 def net_of(module, **params):
-    params = {
-        "criterion": nn.CrossEntropyLoss,
-        "train_split": None,
-        "verbose": 0,
-        "batch_size": 16,
-        "max_epochs": 2,
-    } | params
-    return NeuralNetClassifier(module, **params)
+    return make_net(module, **{"batch_size": 16, "lr": 0.01} | params)
 
 
 class Sorts(MLP):

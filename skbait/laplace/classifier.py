@@ -356,8 +356,7 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
             y = self._check_labels(y, num_rows(X))
             if classes is not None:
                 classes = announced(classes, y)
-            if get_config()["enable_metadata_routing"]:
-                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            fit_params = self._for_estimator(fit_params)
             seed = None if self.random_state is None else seed_from(self.random_state)
             self.estimator_ = fit_clone(
                 estimator, X, y, random_state=seed, classes=classes, **fit_params

@@ -10,9 +10,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import check_is_fitted
 
 from skbait._backend import EXACT
@@ -129,8 +127,7 @@ class TemperatureClassifier(WrapsClassifier):
             X = self._check_rows(X, reset=True)
             y = self._check_labels(y, num_rows(X))
             rng = np.random.RandomState(seed_from(self.random_state))
-            if get_config()["enable_metadata_routing"]:
-                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            fit_params = self._for_estimator(fit_params)
             self.estimator_ = fit_clone(estimator, X, y, random_state=rng, **fit_params)
             if isinstance(estimator, FrozenEstimator):
                 held_out = [_held_out(self.estimator_, X, y)]

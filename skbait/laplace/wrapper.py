@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import validate_data
 
 from skbait.representation import can_give_head, can_represent
@@ -32,6 +33,12 @@ class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         router = MetadataRouter(owner=self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return router.add(estimator=self._own_estimator(), method_mapping=mapping)
+
+    def _for_estimator(self, fit_params):
+        """Return the arguments of `fit` that the estimator's `fit` gets."""
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **fit_params).estimator.fit
+        return fit_params
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

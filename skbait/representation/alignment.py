@@ -61,13 +61,13 @@ def head_fits(found: Representation) -> bool:
         return True
     if found.probabilities.shape[1] != head.n_classes:
         return False
-    features = found.features[:: max(1, len(found.features) // _TRIED)]
-    probabilities = found.probabilities[:: max(1, len(found.features) // _TRIED)]
+    few = slice(None, None, max(1, len(found.features) // _TRIED))
+    features, probabilities = found.features[few], found.probabilities[few]
     logits = head.logits(features)
     own = head.from_logits(logits)
     if found.logits is None:
         return torch.allclose(probabilities.to(own.dtype), own, atol=1e-2)
-    given = found.logits[:: max(1, len(found.features) // _TRIED)].to(logits)
+    given = found.logits[few].to(logits)
     if given.shape != logits.shape:
         return False
     if _is_half(given):  # the layer rounds its products, and large logits by much

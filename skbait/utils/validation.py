@@ -66,7 +66,6 @@ def check_rows(X, *, name="X", owner="This estimator"):
     if not isinstance(X, (str, bytes)) and hasattr(X, "__array__") and not hasattr(X, "shape"):
         X = np.asarray(X)
     try:
-        kind = kind_of(X)
         n_rows = num_rows(X)
     except TypeError as error:
         raise TypeError(f"{name} cannot be used by {owner}: {error}") from error
