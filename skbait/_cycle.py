@@ -302,6 +302,27 @@ def fit_round(estimator, memory, *, held_out, chosen, query_time, update=None):
     return model, replace(memory, rounds=(*memory.rounds, entry))
 
 
+def as_seen_by(strategy, model):
+    """Return a clone of a query strategy that uses a model, unless it has one of its own.
+
+    Parameters
+    ----------
+    strategy : query strategy
+        The strategy.
+    model : estimator
+        What takes the place of its `estimator` where that is None.
+
+    Returns
+    -------
+    query strategy
+        The clone.
+    """
+    strategy = clone(strategy)
+    if strategy.get_params(deep=False).get("estimator", model) is None:
+        strategy.set_params(estimator=model)
+    return strategy
+
+
 def choose(strategy, model, memory, X_pool, n, **kwargs):
     """Return what a clone of `strategy` chooses from a pool, given the model of the learner.
 
@@ -325,9 +346,8 @@ def choose(strategy, model, memory, X_pool, n, **kwargs):
     -------
     ndarray of int64, or what else the strategy's `query` returns
     """
-    strategy = memory.seeds.settle(clone(strategy), "query", len(memory.rounds))
-    if strategy.get_params(deep=False).get("estimator", model) is None:
-        strategy.set_params(estimator=FrozenEstimator(model))
+    strategy = as_seen_by(strategy, FrozenEstimator(model))
+    memory.seeds.settle(strategy, "query", len(memory.rounds))
     strategy.fit(memory.X, memory.y, **memory.query_params.params)
     return strategy.query(X_pool, n, **kwargs)
 

@@ -112,6 +112,7 @@ class TolerantScorer:
 
     def __init__(self, estimator, scoring):
         self._strict = check_scoring(estimator, scoring=scoring)
+        self._warned = False
         self._each = None  # tells failures as text, and the scores that can be had
         if isinstance(scoring, (list, tuple, set, dict)):
             self._each = check_scoring(estimator, scoring=scoring, raise_exc=False)
@@ -146,11 +147,13 @@ class TolerantScorer:
             if not all(_is_value_error(text) for text in failed):
                 raise ValueError(f"scoring failed: {' '.join(failed)}") from cause
             found = {n: np.nan if isinstance(v, str) else v for n, v in found.items()}
-        warnings.warn(
-            "scoring failed for a model that does not know all classes of the held-out labels "
-            f"yet; NaN stands for the score. {cause}",
-            stacklevel=3,
-        )
+        if not self._warned:  # once is enough for the rounds of a fit
+            warnings.warn(
+                f"scoring failed ({type(cause).__name__}: {cause}) for a model that does not know "
+                "all classes of the held-out labels yet; NaN stands for such scores.",
+                stacklevel=6,  # the line that calls fit, behind its decorator
+            )
+        self._warned = True
         return found
 
 

@@ -18,6 +18,7 @@ from skbait._cycle import (
     Extras,
     Memory,
     Seeds,
+    as_seen_by,
     choose,
     fit_round,
     followed,
@@ -52,7 +53,7 @@ from skbait.representation.base import (
 from skbait.strategies import BaitQuery, BaseQuery
 from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
-from skbait.utils.fitting import check_dtype
+from skbait.utils.fitting import check_dtype, check_labels
 from skbait.utils.introspection import takes_nan
 from skbait.utils.validation import check_finite, check_rows
 
@@ -268,6 +269,7 @@ class ActiveLearner(
         X = check_rows(X, owner="ActiveLearner")
         columns = columns_of(X)
         self._check_estimator()
+        self._check_strategy()
         oracle = Oracle(y, num_rows(X))
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
@@ -445,6 +447,15 @@ class ActiveLearner(
                 f"The 'estimator' parameter of ActiveLearner must have fit and predict. Got "
                 f"{type(estimator).__name__}, which does not predict."
             )
+        if isinstance(estimator, LaplaceClassifier):
+            estimator._check_estimator(estimator._own_estimator())
+
+    def _check_strategy(self):
+        """Refuse a strategy that cannot use the estimator, before anything is fitted."""
+        strategy = self._get_strategy()
+        asked_for = self.budget is not None or self.query_strategy is not None
+        if asked_for and isinstance(strategy, BaseQuery):
+            as_seen_by(strategy, self._get_estimator())._check_settings()
 
     def _update_of(self, model, memory, n_known):
         """Return what updates a model by the labels it does not know; None: train afresh."""
@@ -458,6 +469,9 @@ class ActiveLearner(
             self.update, self.refit_every, memory
         ):
             return None
+        if not np.isin(memory.y[n_known:], model.classes_).all():
+            # a later training would refuse such a label, and then each one after it
+            check_labels(self._get_estimator().estimator, memory.X, memory.y)
         return partial(updated, model, memory, n_known)
 
     def _get_strategy(self):
@@ -517,9 +531,8 @@ class ActiveLearner(
 
     def _take_on(self, state):
         """Replace every fitted attribute by those of `state`."""
-        for name in COLUMNS:  # what else there is, `state` has
-            vars(self).pop(name, None)
-        vars(self).update(state)
+        kept = {name: value for name, value in vars(self).items() if name not in COLUMNS}
+        self.__dict__ = kept | state  # in one go: Ctrl-C finds all of it, or nothing
         return self
 
 

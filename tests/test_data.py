@@ -135,6 +135,21 @@ def test_datasets_stay_flat():
     assert len(joined.datasets) == 3
 
 
+def test_datasets_stay_flat_in_cycles(rng):
+    """Corrections take rows of what was joined of rows that were taken, and so on."""
+    pool, other = CONTAINERS["dataset"](ARRAY), CONTAINERS["dataset"](10 + ARRAY)
+    rows, expected = take_rows(pool, [4, 1]), ARRAY[[4, 1]]
+    for step in range(40):
+        new = take_rows(other if step % 3 else pool, [step % 5])
+        rows = concatenate_rows([rows, new])
+        expected = np.concatenate([expected, (10 * (step % 3 > 0) + ARRAY)[[step % 5]]])
+        order = rng.permutation(len(expected))
+        rows, expected = take_rows(rows, order), expected[order]
+    np.testing.assert_array_equal(np.stack([np.asarray(x) for x, _ in rows]), expected)
+    assert isinstance(rows, Subset)
+    assert {id(each) for each in rows.dataset.datasets} == {id(pool), id(other)}
+
+
 def test_memory_map_is_read_by_row(tmp_path):
     big = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.float32, (40_000, 250))
     big[:] = 1

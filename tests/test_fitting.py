@@ -7,6 +7,7 @@ import copy
 import functools
 import pickle
 import random
+import signal
 
 import numpy as np
 import pandas as pd
@@ -28,12 +29,12 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.dataset import ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
 
-from skbait import representation
+from skbait import ActiveLearner, MarginQuery, representation
 from skbait.utils.fitting import EncodedClassifier, fit_clone
 
 IMAGES, DIGIT = digits()
@@ -587,6 +588,63 @@ class NormedMLP(MLP):
 
     def forward(self, x):
         return super().forward(self.norm(x))
+
+
+def test_trap_early_stopping_without_validation():
+    stopper = EarlyStopping(patience=2)
+    with pytest.raises(ValueError, match=r"'valid_loss'.* train_split=None .*='train_loss'"):
+        fit_clone(iris_net(callbacks=[stopper], train_split=None), X, Y, random_state=0)
+
+
+@pytest.mark.parametrize("setting", ["drop_last", "shuffle"])
+def test_trap_iterator_that_leaves_out_rows(no_training, setting):
+    with pytest.raises(ValueError, match=f"iterator_valid__{setting}=True"):
+        fit_clone(iris_net(**{f"iterator_valid__{setting}": True}), X, Y)
+
+
+class Interrupting(Callback):
+    """Presses Ctrl-C in the second epoch, or ends the training as callbacks of skorch do."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2 and self.how == "signal":
+            signal.raise_signal(signal.SIGINT)
+        if len(net.history) == 2 and self.how == "callback":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_the_fit_and_not_only_the_training():
+    handler = signal.getsignal(signal.SIGINT)
+    trained = iris_net(callbacks=[Interrupting("signal")], max_epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        fit_clone(trained, X, Y, random_state=0)
+    assert signal.getsignal(signal.SIGINT) is handler
+    learner = ActiveLearner(iris_net(max_epochs=5), MarginQuery(), random_state=0)
+    learner.fit(X[::5], Y[::5])
+    learner.set_params(estimator__callbacks=[Interrupting("signal")])
+    before = dict(vars(learner))
+    with pytest.raises(KeyboardInterrupt):
+        learner.teach(X[30:40], Y[30:40])
+    assert vars(learner) == before
+
+
+def test_callbacks_end_a_training_by_an_interrupt():
+    model = fit_clone(iris_net(callbacks=[Interrupting("callback")], max_epochs=5), X, Y)
+    assert len(model.history) == 2
+
+
+def test_a_handler_of_ones_own_decides_about_ctrl_c():
+    """One that raises nothing lets the training go on."""
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        model = fit_clone(iris_net(callbacks=[Interrupting("signal")], max_epochs=5), X, Y)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(model.history) == 5
+    assert heard == [1]
 
 
 def test_compiled_nets_are_checked_uncompiled(no_training):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from unittest.mock import patch
 
 import joblib
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_blobs
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import BaggingClassifier, HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -22,6 +24,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
@@ -216,7 +219,33 @@ def test_labels_minus_one_and_one_are_not_two_classes():
         learner = ActiveLearner(GaussianNB()).fit(X, y)
     assert learner.classes_.tolist() == [1]
     with pytest.raises(ValueError, match=r"1 class: \[1\].*40 have none"):
-        ActiveLearner(GaussianNB(), budget=40).fit(X, y)
+        ActiveLearner(GaussianNB(), MarginQuery(), budget=40).fit(X, y)
+
+
+@pytest.mark.parametrize("budget", [None, 40])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (GaussianNB(), "GaussianNB"),
+        (make_pipeline(StandardScaler(), GaussianNB()), "GaussianNB (inside Pipeline)"),
+        (
+            make_pipeline(StandardScaler(), CalibratedClassifierCV(GaussianNB())),
+            "GaussianNB (inside Pipeline)",
+        ),
+        (BaggingClassifier(LogisticRegression()), "BaggingClassifier"),
+    ],
+)
+def test_a_model_that_the_strategy_cannot_use_is_refused_before_it_is_trained(model, name, budget):
+    learner = ActiveLearner(model, BaitQuery(), budget=budget)
+    with (
+        patch("skbait._cycle.fit_clone", side_effect=AssertionError("trained")),
+        pytest.raises(TypeError, match="BaitQuery needs last-layer features") as told,
+    ):
+        learner.fit(X, Y)
+    assert f"from {name}. " in str(told.value)
+    assert f"represent.register({name.split()[0]})" in str(told.value)
+    own = BaitQuery(LogisticRegression(max_iter=1000))  # the way out
+    assert len(ActiveLearner(model, own).fit(X, Y).query(X, 2)) == 2
 
 
 def test_what_the_learner_keeps_is_a_copy():

@@ -365,6 +365,23 @@ def test_a_score_that_an_early_model_cannot_have_is_nan(scoring):
         assert (learner.history_["score_accuracy"] > 0.3).all()
 
 
+def test_scores_that_cannot_be_had_are_warned_of_once():
+    order = np.argsort(Y, kind="stable")
+    learner = ActiveLearner(
+        query_strategy=RandomQuery(),
+        initial=[order[0], order[70]],
+        budget=12,
+        batch_size=1,
+        scoring="neg_log_loss",
+        random_state=0,
+    )
+    with pytest.warns(UserWarning, match=r"scoring failed \(ValueError") as told:
+        learner.fit(X, Y, X_val=X, y_val=Y)
+    assert np.isnan(learner.history_["score"]).sum() > 1
+    told = [each for each in told if "scoring failed" in str(each.message)]
+    assert [each.filename for each in told] == [__file__]
+
+
 def test_a_scorer_that_fails_for_another_reason_is_an_error():
     def fails(estimator, X, y):
         raise RuntimeError("no such metric")

@@ -194,6 +194,32 @@ def test_failures(rows):
         ActiveLearner(RandomForestClassifier(), update="laplace").fit(X, y)
 
 
+def test_a_label_that_no_training_would_take_is_refused_at_once(rows):
+    """Taken in, it would make every later training fail, whatever is taught then."""
+    X, y = rows[0].astype(np.float32), rows[1]
+    learner = ActiveLearner(
+        make_net(), MarginQuery(), update="laplace", refit_every=5, random_state=0
+    ).fit(X[:40], y[:40])
+    before = dict(vars(learner))
+    with pytest.raises(ValueError, match=r"y holds 11, but classes= on the net is 0, 1, 2, 3"):
+        learner.teach(X[40:41], [11])
+    assert vars(learner) == before
+    for i in range(40, 50):
+        learner.teach(X[i : i + 1], y[i : i + 1])
+    assert learner.n_labels_ == 50
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("covariance", ["shared", "full"])
+@pytest.mark.parametrize("prediction", ["mean_field", "plain"])
+def test_predictions_are_those_of_the_largest_decision(rows, prediction, covariance, link):
+    X, y = rows
+    y = y if link == "softmax" else y % 2
+    model = LaplaceClassifier(covariance=covariance, prediction=prediction).fit(X[:80], y[:80])
+    likeliest = model.classes_[model.predict_proba(X).argmax(1)]
+    np.testing.assert_array_equal(model.predict(X), likeliest)
+
+
 @pytest.mark.parametrize("name", get_query_names())
 def test_every_strategy_over_an_updated_model(name, rows):
     """Also those that read the head: it is the mean of the posterior."""
@@ -247,7 +273,7 @@ def test_memory_knows_rows_by_content(kind, rng):
 
 
 def test_memory_forgets_what_was_not_used_for_longest(monkeypatch, rng):
-    monkeypatch.setattr(memory_module, "MOST_BYTES", 2 * 10 * 3 * 8)
+    monkeypatch.setattr(memory_module, "MOST_BYTES", 2 * 10 * (3 * 8 + 220))
     memory, asked = FeatureMemory(), []
 
     def compute(X):
@@ -258,6 +284,14 @@ def test_memory_forgets_what_was_not_used_for_longest(monkeypatch, rng):
     for block in (blocks[0], blocks[1], blocks[0], blocks[2], blocks[0], blocks[1]):
         assert torch.equal(memory.features(block, compute), torch.from_numpy(block))
     assert len(asked) == 4, "the second block was forgotten for the third, the first was not"
+
+
+def test_memory_counts_what_rows_are_known_by(monkeypatch, rng):
+    monkeypatch.setattr(memory_module, "MOST_BYTES", 2**20)
+    memory = FeatureMemory()
+    for _ in range(30):  # narrow features: 8 bytes a row beside some 200
+        memory.features(rng.normal(size=(500, 1)), lambda X: torch.from_numpy(X.copy()))
+    assert 2000 < len(memory._place) < 5500
 
 
 def test_memory_does_not_confuse_types_and_shapes(rng):

@@ -17,7 +17,7 @@ from skbait.laplace.on_features import OnFeatures, announced, rows_of_head, with
 from skbait.laplace.posterior import posterior_of_head
 from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Representation, can_give_head, can_represent, represent
-from skbait.representation.base import represent_adapter
+from skbait.representation.base import represent_adapter, unknown_part
 from skbait.utils.data import num_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import layers_of, moves_threshold
@@ -257,8 +257,8 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         ndarray of shape (n_rows,)
             Predicted classes.
         """
-        features = self._features_to_predict(X)
-        return self.classes_[self._decisions(features).argmax(dim=1).cpu().numpy()]
+        decisions = self._decisions(self._features_to_predict(X), rank_only=True)
+        return self.classes_[decisions.argmax(dim=1).cpu().numpy()]
 
     def predict_proba(self, X):
         """Predict the probability of every class, as `prediction` says.
@@ -397,9 +397,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
     def _check_estimator(self, estimator):
         """Raise before any fit if an estimator is more, or less, than a linear head."""
         if not can_represent(estimator) or not can_give_head(estimator):
+            _, name = unknown_part(estimator, can_give_head)
             raise TypeError(
                 f"LaplaceClassifier needs a classifier whose probabilities come from a linear "
-                f"last layer, and {type(estimator).__name__} is none that skbait knows: use "
+                f"last layer, and {name} is none that skbait knows: use "
                 "LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a skorch net, "
                 "or a pipeline that ends in one of them."
             )

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skbait._backend import EXACT
+from skbait._sklearn import LinearClassifierMixin
 from skbait.laplace.likelihood import class_probabilities
 from skbait.laplace.newton import newton
 from skbait.laplace.prediction import (
@@ -80,11 +81,16 @@ class OnFeatures:
             )
         return class_probabilities(self._decisions(features), self.posterior_.link)
 
-    def _decisions(self, features):
-        """Return what decides between the classes (N, K); the largest wins."""
+    def _decisions(self, features, *, rank_only=False):
+        """Return what decides between the classes (N, K); the largest wins.
+
+        With `rank_only` a factor that a row's logits have in common may be left out.
+        """
         if self.prediction == "monte_carlo":
             return self._probabilities(features).clamp_min(torch.finfo(EXACT).tiny).log()
         factor = MEAN_FIELD_FACTOR if self.prediction == "mean_field" else 0.0
+        if rank_only and self.posterior_.blocks == 1:  # one variance for all logits of a row
+            factor = 0.0
         return mean_field_logits(self.posterior_, features, factor=factor)
 
     def _step(self):
@@ -99,7 +105,7 @@ class OnFeatures:
         """Compute the features of each row once from now on, also for updated copies.
 
         The features below the last layer change with the next `fit` only. They are kept in
-        memory, and not pickled.
+        memory, and not pickled. Those of a linear model are the rows themselves, and not kept.
 
         Returns
         -------
@@ -107,7 +113,8 @@ class OnFeatures:
             The classifier.
         """
         check_is_fitted(self)
-        self._feature_memory = FeatureMemory()
+        if not isinstance(self.estimator_, LinearClassifierMixin):
+            self._feature_memory = FeatureMemory()
         return self
 
     def _features_of(self, X, compute):

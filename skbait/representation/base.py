@@ -13,6 +13,7 @@ for the representation of what is inside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import singledispatch
 
@@ -24,6 +25,7 @@ from skbait.representation.alignment import head_fits
 from skbait.representation.result import Representation, check_columns
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
 from skbait.utils.data import num_rows
+from skbait.utils.introspection import layers_of
 from skbait.utils.state import keep_random_states, keep_training_flags
 
 _SUPPORTED = (
@@ -177,6 +179,34 @@ def can_give_head(estimator) -> bool:
     False
     """
     return can_represent(estimator)
+
+
+def unknown_part(estimator, can: Callable[..., bool]) -> tuple[object, str]:
+    """Find out which part of an estimator it is that cannot give what is asked for.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator for which `can` is false.
+    can : callable
+        `can_represent` or `can_give_head`.
+
+    Returns
+    -------
+    part : object
+        The estimator itself, or what it holds.
+    where : str
+        The name of its type, and of what it is in.
+    """
+    part = estimator
+    for each in layers_of(estimator):
+        if can(each):
+            break
+        part = each
+        if can.dispatch(type(each)) is can.dispatch(object):
+            break  # it is not judged by what it holds
+    name = type(part).__name__
+    return part, name if part is estimator else f"{name} (inside {type(estimator).__name__})"
 
 
 def represent(estimator, X, *, last_layer=None, device="auto") -> Representation:

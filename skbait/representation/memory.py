@@ -20,7 +20,10 @@ from skbait.utils.data import kind_of, take_rows
 __all__ = ["FeatureMemory"]
 
 MOST_BYTES = 2**30
-"""Features that are kept, in bytes, but for those of the last rows that were new."""
+"""What is kept, in bytes, but for the features of the last rows that were new."""
+
+# What it takes to know a row again, in bytes.
+_INDEX = 220
 
 
 class FeatureMemory:
@@ -120,13 +123,17 @@ class FeatureMemory:
 
     def _forget(self) -> None:
         """Drop the blocks not used for longest while all together are larger than is kept."""
-        size = sum(block.numel() * block.element_size() for block in self._blocks.values())
+        size = sum(map(_size, self._blocks.values()))
         for key in list(self._blocks)[:-1]:
             if size <= MOST_BYTES:
                 return
-            block = self._blocks.pop(key)
-            size -= block.numel() * block.element_size()
+            size -= _size(self._blocks.pop(key))
             self._place = {row: at for row, at in self._place.items() if at[0] != key}
+
+
+def _size(block: torch.Tensor) -> int:
+    """Return how many bytes the features of some rows take, with what the rows are known by."""
+    return block.numel() * block.element_size() + _INDEX * len(block)
 
 
 def _share_memory(features: torch.Tensor, X) -> bool:

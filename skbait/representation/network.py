@@ -27,7 +27,7 @@ from skbait.representation.base import (
 from skbait.representation.head import linear_head
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
-from skbait.utils.nets import few_rows, for_skorch, infer, modules_of
+from skbait.utils.nets import check_iterator, few_rows, for_skorch, infer, modules_of
 from skbait.utils.state import read_only_arrays_allowed
 
 # Row sums of probabilities may miss one by this much: half precision rounds coarsely.
@@ -122,13 +122,7 @@ class _NetRows:
         self.n_rows = len(self.dataset)
         if self.n_rows == 0:
             raise ValueError("X has no rows.")
-        settings = net.get_params_for("iterator_valid")
-        for setting in ("shuffle", "drop_last"):
-            if settings.get(setting):
-                raise ValueError(
-                    f"iterator_valid__{setting}=True on the net does not give one prediction a "
-                    "row in the order of X; leave it False (iterator_train may keep it)."
-                )
+        check_iterator(net)
         self.modules = modules_of(net)
         if not self.modules:
             raise TypeError(f"{type(net).__name__} holds no torch module.")

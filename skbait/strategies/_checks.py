@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 from skbait._backend import memory_bytes
 from skbait._sklearn import BaseSearchCV
 from skbait.representation import can_give_head, can_represent
+from skbait.representation.base import unknown_part
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
 from skbait.utils.introspection import layers_of
 from skbait.utils.targets import UNLABELED, has_label
@@ -49,8 +50,8 @@ def check_model(model, needs, *, owner):
         return  # what it will hold is known once it is fitted
     while isinstance(model, (FrozenEstimator, BaseSearchCV)):
         model = model.estimator if isinstance(model, FrozenEstimator) else model.best_estimator_
-    name = type(model).__name__
     if "features" in needs and not can_represent(model):
+        part, name = unknown_part(model, can_represent)
         instead = "use a strategy that needs probabilities only, such as MarginQuery"
         if needs == {"features"}:
             instead = "leave estimator=None where the rows of X are features themselves"
@@ -58,10 +59,12 @@ def check_model(model, needs, *, owner):
             f"{owner} needs last-layer features and probabilities, and skbait does not know how "
             f"to take them from {name}. Use a classifier with a linear last layer and "
             "predict_proba (LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a "
-            "skorch net), register a function for yours with "
-            f"skbait.representation.represent.register({name}), or {instead}."
+            f"skorch net), give {owner} one of its own as its estimator, register a function for "
+            f"yours with skbait.representation.represent.register({type(part).__name__}), or "
+            f"{instead}."
         )
     if needs & {"head", "samples"} and not can_give_head(model):
+        _, name = unknown_part(model, can_give_head)
         raise TypeError(
             f"{owner} needs a linear head, and the probabilities of {name} do not come from one "
             "applied to its features. Use the classifier without what comes after its last layer, "
@@ -73,8 +76,8 @@ def check_model(model, needs, *, owner):
     may_come = hasattr(type(model), "predict_proba") and not hasattr(model, "predict")
     if not (hasattr(model, "predict_proba") or may_come or can_represent(model)):
         raise TypeError(
-            f"{owner} needs class probabilities, and {name} has no predict_proba. Use a "
-            "classifier that has it, or wrap yours in CalibratedClassifierCV."
+            f"{owner} needs class probabilities, and {type(model).__name__} has no predict_proba. "
+            "Use a classifier that has it, or wrap yours in CalibratedClassifierCV."
         )
 
 

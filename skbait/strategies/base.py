@@ -196,11 +196,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             The fitted strategy. Where an error is raised it is as it was.
         """
         with same_on_failure(self):
-            self._check_common_params()
-            self._check_params()
+            model = self._check_settings()
             for name in [name for name in vars(self) if is_fitted_name(name)]:
                 delattr(self, name)
-            model = self._unfitted_model()
             X, y, fit_params = self._check_labeled(X, y, model, fit_params)
             self.X_labeled_, self.y_labeled_ = X, y
             if model is None:
@@ -367,6 +365,12 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                 f"None. Got {self.subset_size!r} instead."
             )
         resolve_device(self.device)
+
+    def _check_settings(self):
+        """Check all parameters, and return what `_unfitted_model` does."""
+        self._check_common_params()
+        self._check_params()
+        return self._unfitted_model()
 
     def _unfitted_model(self):
         """Return the estimator to fit, None where no model is needed, or say what it lacks."""

@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from scipy import sparse
-from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+from torch.utils.data import Dataset, IterableDataset
 
 from skbait._sklearn import safe_indexing
+from skbait.utils.torch_datasets import join_datasets, subset_of
 
 __all__ = ["concatenate_rows", "kind_of", "num_rows", "row_shape", "take_rows"]
 
@@ -202,7 +203,8 @@ def take_rows(X, positions):
     if kind == "sparse":
         return (X if X.format in _INDEXABLE else X.tocsr())[positions]
     if kind == "dataset":
-        return _subset(X, positions if whole_numbers else np.arange(len(X))[positions])
+        positions = positions if whole_numbers else np.arange(len(X))[positions]
+        return subset_of(X, positions.tolist())
     if kind == "frame":
         return safe_indexing(X, positions)
     if kind == "list":
@@ -303,14 +305,6 @@ def _like_dict(original, values):
         return values
 
 
-def _subset(dataset, positions):
-    """Return a Subset, never one of another Subset: cycles would nest them ever deeper."""
-    positions = positions.tolist()
-    if type(dataset) is Subset:
-        return Subset(dataset.dataset, [dataset.indices[i] for i in positions])
-    return Subset(dataset, positions)
-
-
 def _as_array(part):
     array = np.asarray(part)
     # numbers beside strings stay what they are
@@ -408,20 +402,12 @@ def _join_dicts(parts):
     return _like_dict(first, values)
 
 
-def _join_datasets(parts):
-    """Join Datasets flat: cycles would nest ConcatDatasets ever deeper."""
-    flat = []
-    for part in parts:
-        flat.extend(part.datasets if type(part) is ConcatDataset else [part])
-    return ConcatDataset(flat)
-
-
 _JOIN = {
     "array": _join_arrays,
     "tensor": _join_tensors,
     "sparse": _join_sparse,
     "frame": _join_frames,
     "dict": _join_dicts,
-    "dataset": _join_datasets,
+    "dataset": join_datasets,
     "list": lambda parts: [row for part in parts for row in part],
 }

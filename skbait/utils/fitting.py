@@ -26,6 +26,7 @@ from torch.utils.data import Subset
 
 from skbait._sklearn import BaseSearchCV, set_random_states
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.interrupts import interruptible
 from skbait.utils.introspection import hands_on_X, layers_of
 from skbait.utils.labels import (
     EncodedClassifier,
@@ -37,6 +38,7 @@ from skbait.utils.labels import (
 )
 from skbait.utils.nets import (
     WrongDtypeError,
+    check_iterator,
     few_rows,
     find_nets,
     for_skorch,
@@ -92,6 +94,8 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
     ------
     ValueError
         If a net cannot be trained sensibly on these rows; the message says what to set.
+    KeyboardInterrupt
+        If Ctrl-C is pressed: a net that was trained in part, as skorch gives it, is dropped.
 
     See Also
     --------
@@ -119,9 +123,14 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
         seed = int(generator.randint(2**31 - 1))
     net, _ = _net_inside(fresh)
     # a net in a process of joblib's would begin with weights that no seed fixes
-    together = random_state is not None and find_nets(fresh)
-    processes = in_this_process() if together else nullcontext()
-    with keep_random_states(fresh, seed=seed), processes, read_only_arrays_allowed():
+    nets = find_nets(fresh)
+    processes = in_this_process() if nets and random_state is not None else nullcontext()
+    with (
+        interruptible() if nets else nullcontext(),
+        keep_random_states(fresh, seed=seed),
+        processes,
+        read_only_arrays_allowed(),
+    ):
         if net is None or y is None:
             fresh.fit(X, y, **fit_params)
             return fresh
@@ -134,6 +143,7 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
         raise ValueError(f"X has {num_rows(X)} rows, y has {len(y)}.")
     asked, sees_X = _net_inside(estimator)
     _check_module(asked)
+    check_iterator(asked)
     n_outputs = _n_outputs(asked, X) if sees_X else None
     labels = label_columns(asked, y, classes, n_outputs)
     codes = encode(y, labels)
@@ -150,7 +160,7 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
     try:
         fit_codes(model, X, codes, **fit_params) if named else model.fit(X, y, **fit_params)
     except Exception as error:
-        _explain_batch_norm(asked, len(y), error)
+        _explain_training(asked, len(y), error)
         if not sees_X:
             _explain_from_inside(estimator, X, y, classes, error)
         raise
@@ -225,6 +235,28 @@ def _n_outputs(net: NeuralNet, X) -> int | None:
     return 2 if columns == 1 and has_binary_loss(net) else columns
 
 
+def check_labels(estimator, X, y) -> None:
+    """Refuse labels that a net inside an estimator has no outputs for.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator, not fitted; one without a net passes.
+    X : object
+        Some rows, for which the outputs of the net are counted.
+    y : ndarray of shape (n_rows,)
+        All labels known.
+
+    Raises
+    ------
+    ValueError
+        What `fit_clone` would raise.
+    """
+    net, sees_X = _net_inside(estimator)
+    if net is not None:
+        label_columns(net, y, None, _n_outputs(net, X) if sees_X else None)
+
+
 def check_dtype(estimator, X, *, name: str) -> None:
     """Refuse rows in a dtype that the net of an estimator cannot take.
 
@@ -289,8 +321,16 @@ def _check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:
         )
 
 
-def _explain_batch_norm(net: NeuralNet, n_rows: int, error) -> None:
-    """After a fit failed: say what to do about a batch of one row, which has no variance."""
+def _explain_training(net: NeuralNet, n_rows: int, error) -> None:
+    """After a fit failed: say what to do where few labels, or no rows set aside, are the cause."""
+    if isinstance(error, KeyError) and "not found in history" in str(error):
+        if net.train_split:
+            return
+        raise ValueError(
+            f"a callback of the net failed: {error.args[0]} With train_split=None no rows are set "
+            "aside for validation: have the callback look at monitor='train_loss', or give rows "
+            "of your own by train_split=skorch.helper.predefined_split(dataset)."
+        ) from error
     if "more than 1 value per channel" not in str(error):
         return
     size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)

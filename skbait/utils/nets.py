@@ -166,6 +166,28 @@ def uses_cuda(net: NeuralNet) -> bool:
     return any(p.is_cuda for module in modules for p in module.parameters())
 
 
+def check_iterator(net: NeuralNet) -> None:
+    """Refuse a net whose iterator for predictions leaves out rows, or mixes them.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net, fitted or not.
+
+    Raises
+    ------
+    ValueError
+        If it shuffles, or drops the last batch.
+    """
+    settings = net.get_params_for("iterator_valid")
+    for setting in ("shuffle", "drop_last"):
+        if settings.get(setting):
+            raise ValueError(
+                f"iterator_valid__{setting}=True on the net does not give one prediction a "
+                "row in the order of X; leave it False (iterator_train may keep it)."
+            )
+
+
 def few_rows(net: NeuralNet, dataset: Dataset, rows=(0, 1)):
     """Return some rows of a dataset as the net's own iterator hands them to the module.
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ctrl-C during the training of a network, which skorch takes for the end of the training."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the block if Ctrl-C was pressed inside it.
+
+    skorch catches it, and gives back a network that was trained in part, as if nothing had
+    happened. Callbacks end a training by raising KeyboardInterrupt themselves (``EarlyStopping``
+    does), and that goes on to mean the end of the training: only the signal counts. It is heard
+    in the main thread alone, and where Python handles it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pressed = False
+
+    def note(number, frame):
+        nonlocal pressed
+        try:
+            return handler(number, frame)
+        except KeyboardInterrupt:
+            pressed = True
+            raise
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, handler)
+    if pressed:
+        raise KeyboardInterrupt
