@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
-from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import (
     UNUSED,
     MetadataRouter,
@@ -19,7 +17,8 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbait.utils.introspection import input_tags_of, takes_nan
+from skbait.utils.data import is_table, without_gradients
+from skbait.utils.introspection import with_tags_of
 from skbait.utils.nets import as_nets_take, explain_dtype
 from skbait.utils.state import keep_random_states
 from skbait.utils.validation import as_numbers
@@ -36,17 +35,9 @@ class Routed(NamedTuple):
     scorer: dict
 
 
-def is_tabular(X):
-    """Tell whether X has rows and columns, and no further dimensions."""
-    shape = getattr(X, "shape", None)
-    if shape is None and isinstance(X, list) and X and isinstance(X[0], (list, tuple)):
-        return True
-    return shape is not None and len(shape) == 2
-
-
 def columns_of(X):
     """Return `n_features_in_` and `feature_names_in_` of X by name, as far as it has them."""
-    if not is_tabular(X):
+    if not is_table(X):
         return {}
     probe = BaseEstimator()
     validate_data(probe, X, skip_check_array=True)
@@ -55,12 +46,14 @@ def columns_of(X):
 
 def check_columns(learner, X):
     """Complain if X has other columns than those that a fitted learner knows."""
-    if is_tabular(X):
+    if is_table(X):
         validate_data(learner, X, reset=False, skip_check_array=True)
 
 
 def check_like(X_val, columns):
     """Raise if held-out rows have another number of features than those known by `columns_of`."""
+    if X_val is None:
+        return
     given, known = columns_of(X_val).get("n_features_in_"), columns.get("n_features_in_")
     if None not in (given, known) and given != known:
         raise ValueError(f"X_val has {given} features, but X has {known}.")
@@ -177,11 +170,9 @@ class DelegationMixin:
         float
             The score; without `scoring` that of the estimator, for most the accuracy.
         """
-        check_is_fitted(self)
-        check_columns(self, X)
+        X = self._as_trained(X)
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
-        X = self._as_trained(X)
         routed = self._route("score", params)
         with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
             if self._has_one_scorer():
@@ -218,14 +209,7 @@ class DelegationMixin:
         return router
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        estimator = self._get_estimator()
-        tags.input_tags = input_tags_of(estimator)
-        tags.input_tags.allow_nan = takes_nan(estimator)
-        inner = getattr(get_tags(estimator), "classifier_tags", None)
-        if inner is not None:
-            tags.classifier_tags = replace(inner, multi_label=False)
-        return tags
+        return with_tags_of(self._get_estimator(), super().__sklearn_tags__())
 
     def _has_one_scorer(self):
         return isinstance(self.scoring, str) or callable(self.scoring)
@@ -240,13 +224,14 @@ class DelegationMixin:
         return Routed(routed.estimator[caller], to_query, to_scorer)
 
     def _as_trained(self, X):
-        """Return X as the fitted estimator was given the rows that it was trained on."""
-        return as_nets_take(self.estimator_, as_numbers(X))
+        """Return X, its columns checked, as the estimator was given the rows to train on."""
+        check_is_fitted(self)
+        X = without_gradients(as_numbers(X))
+        check_columns(self, X)
+        return as_nets_take(self.estimator_, X)
 
     def _delegate(self, method, X, params):
         """Call a method of the fitted estimator."""
-        check_is_fitted(self)
-        check_columns(self, X)
         X = self._as_trained(X)
         params = self._route(method, params).estimator
         # a pass through a network draws from torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skbait.utils.targets import as_vector, has_label, tidy
+from skbait.utils.targets import as_vector, has_label, label_kind, tidy
 
 
 class Oracle:
@@ -64,7 +64,7 @@ class Oracle:
 
 def join(old, new):
     """Return `new` labels appended to `old` ones; both are tidy and have to be of one kind."""
-    kinds = _kind(old), _kind(new)
+    kinds = label_kind(old), label_kind(new)
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"y has {kinds[1]} labels {np.unique(new)[:3].tolist()}..., but the learner was "
@@ -90,10 +90,3 @@ def join(old, new):
             )
         joined = np.concatenate([old.astype(np.int64), new.astype(np.int64)])
     return joined
-
-
-def _kind(labels):
-    """Return a word for the kind of tidy labels."""
-    return {"b": "boolean", "O": "string", "U": "string", "S": "bytes"}.get(
-        labels.dtype.kind, "numeric"
-    )

@@ -55,7 +55,7 @@ from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import check_dtype, check_labels
 from skbait.utils.introspection import takes_nan
-from skbait.utils.validation import check_finite, check_rows
+from skbait.utils.validation import check_finite, check_instance, check_rows
 
 __all__ = ["ActiveLearner"]
 
@@ -274,7 +274,7 @@ class ActiveLearner(
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
         to_query = Extras(routed.query_strategy, num_rows(X))
-        held_out = self._held_out(X_val, y_val, routed.scorer)
+        held_out = self._held_out(X_val, y_val, routed.scorer, before_training=True)
         check_like(X_val, columns)
         seeds = Seeds(deepcopy(self.random_state))
         limit = start(
@@ -361,7 +361,8 @@ class ActiveLearner(
             raise ValueError(f"y holds no label in its {n_rows} rows: nothing to be taught.")
         oracle.ask(known)
         routed = self._route("fit", fit_params)
-        held_out = self._held_out(X_val, y_val, routed.scorer)
+        trains = self.update == "refit"  # an update takes less time than a look at a fresh net
+        held_out = self._held_out(X_val, y_val, routed.scorer, before_training=trains)
         check_like(X_val, vars(self))
         memory = self._memory
         n_known = len(memory.y)
@@ -439,6 +440,7 @@ class ActiveLearner(
 
     def _check_estimator(self):
         """Refuse what cannot predict; some have `predict` only once they are fitted."""
+        check_instance(self.estimator, "estimator")
         estimator = self._get_estimator()
         kind = type(estimator)
         may_come = hasattr(kind, "predict") or hasattr(kind, "__getattr__")
@@ -452,6 +454,7 @@ class ActiveLearner(
 
     def _check_strategy(self):
         """Refuse a strategy that cannot use the estimator, before anything is fitted."""
+        check_instance(self.query_strategy, "query_strategy")
         strategy = self._get_strategy()
         asked_for = self.budget is not None or self.query_strategy is not None
         if asked_for and isinstance(strategy, BaseQuery):
@@ -477,15 +480,14 @@ class ActiveLearner(
     def _get_strategy(self):
         return BaitQuery() if self.query_strategy is None else self.query_strategy
 
-    def _held_out(self, X_val, y_val, score_params):
+    def _held_out(self, X_val, y_val, score_params, *, before_training):
         """Return what scores the models of the rounds."""
         estimator = self._get_estimator()
         if X_val is not None:  # before a training, not after it
             X_val = check_rows(X_val, name="X_val", owner="ActiveLearner")
             if not takes_nan(estimator):
                 check_finite(X_val, name="X_val", owner="ActiveLearner")
-            if self.update == "refit" or not hasattr(self, "estimator_"):
-                # an update takes less time than this look at a fresh net, and names the dtype too
+            if before_training:
                 check_dtype(estimator, X_val, name="X_val")
         return HeldOut(
             X_val,

@@ -321,6 +321,15 @@ def test_strided_tensors_and_tensors_with_a_gradient(form):
     assert not selection.gains.requires_grad
 
 
+@pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+@pytest.mark.parametrize("logit", [700.0, 715.0, 740.0, 760.0])
+def test_information_that_is_hardly_a_number_is_none(logit, variant):
+    h = torch.ones(3, 1, dtype=torch.float64)
+    p = torch.softmax(torch.tensor([[0.0, logit, -500.0]], dtype=torch.float64), 1).expand(3, -1)
+    found = select(h[:2], p[:2], h[2:], p[2:], 2, variant=variant)
+    assert found.positions.tolist() == [0, 1]
+
+
 class TestFisherSamples:
     """F averaged over a seeded random subset of the rows."""
 
@@ -343,6 +352,19 @@ class TestFisherSamples:
         assert torch.equal(run(0).positions, run(0).positions)
         assert torch.equal(run(0).gains, run(0).gains)
         assert not torch.equal(run(0).gains, run(1).gains)
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("variant", ["exact", "exp", "binary"])
+    def test_rows_without_information_may_be_drawn(self, variant, form):
+        """λ is that of all rows: with one of the drawn row M would be singular."""
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            h = torch.from_numpy(rng.normal(size=(29, 6)))
+            p = torch.softmax(30 * h @ torch.from_numpy(rng.normal(size=(6, 4))), 1)
+            rows = h[1:], p[1:], h[:1], p[:1]
+            found = select(*rows, 11, variant=variant, form=form, fisher_samples=1)
+            assert len(set(found.positions.tolist())) == 11
 
     def test_both_forms_draw_the_same_rows(self):
         rows = random_rows(seed=67, n_pool=100)

@@ -360,7 +360,7 @@ def test_labels_are_taken_in_any_form():
         (X[:2, :3], [0, 1], "X has 3 features, but LaplaceClassifier is expecting 4"),
         (X[:2], [0, 1, 1], "inconsistent numbers of samples"),
         (X[:2], [0.5, 1.25], "Unknown label type"),
-        (X[:2], ["a", "b"], "are strings, but"),
+        (X[:2], ["a", "b"], "are string, but the classes .* numeric"),
         (X[:2], [None, 1], "Unknown label type"),
         (X[:0], [], "0 sample"),
         (X[0], [0], "Expected 2D array"),
@@ -374,6 +374,26 @@ def test_bad_input_leaves_the_posterior_as_it_was(rows, labels, message, update)
         model.partial_fit(rows, labels)
     assert vars(model) == before
     assert model.posterior_ is posterior
+
+
+@pytest.mark.parametrize("update", ["second_order", "newton"])
+def test_rows_that_tell_nothing_change_nothing(update):
+    model = LaplaceClassifier(LogisticRegression(fit_intercept=False), update=update).fit(X, Y)
+    before = model.mean_
+    np.testing.assert_array_equal(model.partial_fit(np.zeros((2, 4)), [0, 1]).mean_, before)
+
+
+def test_labels_are_of_one_kind():
+    model = LaplaceClassifier(logistic()).fit(X, Y > 0)
+    with pytest.raises(ValueError, match=r"numeric, but the classes \[False, True\].* boolean"):
+        model.partial_fit(X[:3], [2, 1, 1])
+
+
+def test_new_classes_in_a_full_covariance_are_warned_of():
+    model = LaplaceClassifier(logistic(), covariance="full").fit(X[Y != 1], Y[Y != 1])
+    with pytest.warns(UserWarning, match="predicted nearly everywhere: fit afresh") as told:
+        model.partial_fit(X[Y == 1][:1], [1])
+    assert told[0].filename == __file__
 
 
 def test_an_overflowing_update_is_refused():

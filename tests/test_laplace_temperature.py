@@ -21,6 +21,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
     cross_val_score,
 )
+from sklearn.neural_network import MLPClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils.data import TensorDataset
 
@@ -121,6 +122,15 @@ def test_networks_with_named_labels_and_the_same_seed():
     expected = model.classes_[model.predict_proba(read_only).argmax(1)]
     for kind in (lambda X: X, torch.from_numpy, lambda X: TensorDataset(torch.tensor(X))):
         np.testing.assert_array_equal(model.predict(kind(read_only)), expected)
+
+
+def test_the_seed_of_the_estimator_stays_where_none_is_given():
+    own = MLPClassifier((4,), max_iter=20, tol=1.0, random_state=0)
+    first, second = (TemperatureClassifier(own).fit(X[:60], Y[:60]).estimator_ for _ in range(2))
+    np.testing.assert_array_equal(first.coefs_[0], second.coefs_[0])
+    np.testing.assert_array_equal(first.coefs_[0], own.fit(X[:60], Y[:60]).coefs_[0])
+    seeded = TemperatureClassifier(own, random_state=1).fit(X[:60], Y[:60]).estimator_
+    assert not np.array_equal(first.coefs_[0], seeded.coefs_[0])
 
 
 def test_bad_input_leaves_it_as_it_was():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from representation_nets import MLP, make_net
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -28,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
+from skbait.laplace import TemperatureClassifier
 from skbait.representation import can_represent, probabilities, represent
 
 X, Y = make_blobs(120, n_features=3, centers=3, cluster_std=2.0, random_state=1)
@@ -246,6 +248,74 @@ def test_a_model_that_the_strategy_cannot_use_is_refused_before_it_is_trained(mo
     assert f"represent.register({name.split()[0]})" in str(told.value)
     own = BaitQuery(LogisticRegression(max_iter=1000))  # the way out
     assert len(ActiveLearner(model, own).fit(X, Y).query(X, 2)) == 2
+
+
+class Untagged:
+    """Does all that a classifier of scikit-learn does, and is none: without tags."""
+
+    def get_params(self, deep=True):
+        return {}
+
+    def set_params(self):
+        return self
+
+    def fit(self, X, y):
+        self.model = LogisticRegression(max_iter=1000).fit(X, y)
+        self.classes_ = self.model.classes_
+        return self
+
+    def predict(self, X):
+        return self.model.predict(X)
+
+    def predict_proba(self, X):
+        return self.model.predict_proba(X)
+
+
+def test_an_estimator_without_tags():
+    learner = ActiveLearner(Untagged(), MarginQuery()).fit(X[:40], Y[:40]).teach(X[40:], Y[40:])
+    assert learner.predict(X).shape == (120,)
+    model = TemperatureClassifier(Untagged()).fit(X, Y)
+    assert model.predict_proba(X).shape == (120, 3)
+
+
+def test_a_class_in_place_of_an_object_is_named():
+    with pytest.raises(TypeError, match=r"query_strategy=BaitQuery is a class; .* BaitQuery\(\)"):
+        ActiveLearner(None, BaitQuery).fit(X, Y)
+    with pytest.raises(TypeError, match="estimator=GaussianNB is a class"):
+        ActiveLearner(GaussianNB).fit(X, Y)
+
+
+@pytest.mark.parametrize("inside", ["pipeline", None])
+def test_tensors_with_a_gradient_are_predicted_as_they_are_learned(inside):
+    estimator = (
+        LogisticRegression()
+        if inside is None
+        else make_pipeline(StandardScaler(), LogisticRegression())
+    )
+    rows = torch.tensor(X, requires_grad=True)
+    learner = ActiveLearner(estimator, BaitQuery()).fit(rows, Y, X_val=rows, y_val=Y)
+    assert len(learner.query(rows, 2)) == 2
+    assert learner.predict(rows).shape == (120,)
+    assert learner.score(rows, Y) > 0.5
+    assert represent(learner.estimator_, rows).features.shape == (120, 3)
+
+
+class Unreadable(torch.utils.data.Dataset):
+    """Rows on a disk that fails."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, position):
+        raise OSError("disk unreadable")
+
+
+def test_what_a_dataset_fails_with_comes_through():
+    net = make_net(MLP, max_epochs=1, classes=range(3))
+    data = np.pad(X, ((0, 0), (0, 1))).astype(np.float32)
+    learner = ActiveLearner(net, MarginQuery()).fit(data, Y)
+    with pytest.raises(OSError, match="disk unreadable"):
+        learner.query(Unreadable(), 3)
 
 
 def test_what_the_learner_keeps_is_a_copy():

@@ -364,8 +364,9 @@ def test_held_out_rows_are_looked_at_before_a_training(wrong, around):
         message = r"X_val contains NaN, first in row 3"
     estimator = around(net()) if callable(around) else net()
     update = "laplace" if around == "laplace" else "refit"
+    learner = ActiveLearner(estimator, update=update).fit(X[:60], Y[:60])
     with (
         patch.object(NeuralNetClassifier, "fit", side_effect=AssertionError("trained")),
         pytest.raises(ValueError, match=message),
     ):
-        ActiveLearner(estimator, update=update).fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])
+        learner.fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])  # the second time, too

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -292,6 +294,25 @@ def test_memory_counts_what_rows_are_known_by(monkeypatch, rng):
     for _ in range(30):  # narrow features: 8 bytes a row beside some 200
         memory.features(rng.normal(size=(500, 1)), lambda X: torch.from_numpy(X.copy()))
     assert 2000 < len(memory._place) < 5500
+
+
+def test_memory_in_threads(monkeypatch, rng):
+    monkeypatch.setattr(memory_module, "MOST_BYTES", 10_000)
+    memory, interval = FeatureMemory(), sys.getswitchinterval()
+    pools = [rng.normal(size=(40, 3)) for _ in range(4)]
+
+    def ask(seed):
+        for i in np.random.default_rng(seed).integers(4, size=60):
+            found = memory.features(pools[i], lambda X: torch.from_numpy(X.copy()))
+            assert torch.equal(found, torch.from_numpy(pools[i]))
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(ask, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(pickle.loads(pickle.dumps(memory))._place) == 0
 
 
 def test_memory_does_not_confuse_types_and_shapes(rng):

@@ -785,6 +785,13 @@ def test_sub_views():
     assert other.rng is not sub.rng
     assert other.pool is sub.pool
     assert other.take([0]).n_pool == 1
+    mask = np.isin(np.arange(40), [3, 7])
+    np.testing.assert_array_equal(view.take(mask).positions, [3, 7])
+    np.testing.assert_array_equal(view.take(torch.from_numpy(mask)).positions, [3, 7])
+    with pytest.raises(ValueError, match="mask has 39 entries for 40 rows"):
+        view.take(mask[1:])
+    with pytest.raises(TypeError, match="integers or booleans, got float64"):
+        view.take([0.5])
 
 
 def test_a_strategy_chooses_on_a_sub_view():

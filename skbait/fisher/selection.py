@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -121,7 +122,7 @@ def select(
     oversample : float, default=2.0
         How many times n rows the forward pass chooses; 1.0 leaves out the backward pass.
     fisher_samples : int or None, default=None
-        Average F over this many rows drawn at random, instead of all.
+        Average F over this many rows drawn at random, instead of all. λ is that of all rows.
     form : {"auto", "dense", "factored"}, default="auto"
         How M⁻¹ and F are held; "auto" estimates which costs less.
     chunk_size : int or None, default=None
@@ -185,17 +186,22 @@ def select(
     drawn = _draw(n_pool + n_labeled, fisher_samples, generator)
     norms = [_row_norms(h) for h, _ in sources]
     _check_finite(sources, norms)
-    trace = _mean_trace(sources, norms, drawn, make_factor)
+    trace = _mean_trace(sources, norms, make_factor)
+    if trace < sys.float_info.min:  # not even one over it is a number
+        trace = 0.0
     size = n_parameters(variant, features.shape[1], n_classes)
     lam = _regularization(regularization, kappa, trace, size)
+    named = f"regularization={lam:.3g}"
+    if regularization == "auto":
+        named = f"kappa={kappa!r}, which makes {named},"
     if lam < LEAST * trace:
         raise ValueError(
-            f"regularization={lam:.3g} is too small for the mean information tr(F) = {trace:.3g}: "
+            f"{named} is too small for the mean information tr(F) = {trace:.3g}: "
             f"scores would overflow. Choose one of at least {RESOLVED:.0e} of it, or 'auto'."
         )
     if lam < RESOLVED * trace:
         warnings.warn(
-            f"regularization={lam:.3g} is less than {RESOLVED:.0e} of the mean information "
+            f"{named} is less than {RESOLVED:.0e} of the mean information "
             f"tr(F) = {trace:.3g}: some choices are decided by the rounding of float64. Choose a "
             "larger one, or 'auto'.",
             RuntimeWarning,
@@ -260,8 +266,8 @@ def _row_norms(h: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(h, dim=1, dtype=EXACT)
 
 
-def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> float:
-    """tr(F) = mean of tr(AAᵀ) ‖h‖² over the rows of F, before any scaling."""
+def _mean_trace(sources, norms, make_factor) -> float:
+    """tr(F) = mean of tr(AAᵀ) ‖h‖² over all rows, before any scaling."""
     traces = []
     for (_, p), norm in zip(sources, norms, strict=True):
         out = torch.empty_like(norm)
@@ -273,8 +279,7 @@ def _mean_trace(sources, norms, drawn: torch.Tensor | None, make_factor) -> floa
         chunk = rows_per_chunk(8 * 4 * (p.shape[1] + 2 * a_row), len(p), device=p.device)
         for_chunks(partial(write, p, norm, out), len(p), chunk)
         traces.append(out)
-    every = torch.cat(traces)
-    return float((every if drawn is None else every[drawn.to(every.device)]).mean())
+    return float(torch.cat(traces).mean())
 
 
 def _regularization(regularization: float | str, kappa: float, trace: float, size: int) -> float:

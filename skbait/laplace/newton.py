@@ -91,6 +91,8 @@ def _minimise(start, gains, squares, targets, link, copies, n_newton):
         return 0.5 * x.square().sum() + loss(z, targets, link)
 
     x = torch.zeros(gains.shape[1], copies, dtype=gains.dtype, device=gains.device)
+    if not x.numel():  # rows that tell nothing of the weights
+        return x
     z = start
     value = objective(x, z)
     for _ in range(n_newton):

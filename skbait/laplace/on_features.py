@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +22,7 @@ from skbait.laplace.updates import first_order, second_order
 from skbait.representation import Head, Representation
 from skbait.representation.memory import FeatureMemory
 from skbait.utils.labels import encode
-from skbait.utils.targets import as_vector, tidy
+from skbait.utils.targets import as_vector, label_kind, tidy
 
 
 class OnFeatures:
@@ -53,6 +55,12 @@ class OnFeatures:
         y = like(y, self.classes_)
         labels = y if classes is None else np.concatenate([y, announced(classes, y)])
         known, posterior = with_classes(self.classes_, self.posterior_, labels)
+        if len(known) > len(self.classes_) and posterior.blocks > 1:
+            warnings.warn(
+                "with covariance='full' a new class is known by its new rows alone, and may be "
+                "predicted nearly everywhere: fit afresh, or use covariance='shared'.",
+                stacklevel=4,
+            )
         device = posterior.mean.device
         codes = torch.as_tensor(encode(y, known), device=device)
         targets = torch.nn.functional.one_hot(codes, len(known)).to(EXACT)
@@ -155,12 +163,11 @@ def announced(classes, y):
 def like(labels, classes):
     """Return labels in the dtype of known classes, or say that they are of another kind."""
     labels, classes = np.asarray(labels), np.asarray(classes)
-    words = [array.dtype.kind in "OUS" for array in (labels, classes)]
-    if words[0] != words[1]:
-        kinds = ["strings" if word else "numbers" for word in words]
+    kinds = label_kind(labels), label_kind(classes)
+    if kinds[0] != kinds[1]:
         raise ValueError(
-            f"the labels {labels[:3].tolist()}... are {kinds[0]}, but {classes[:3].tolist()}... "
-            f"are {kinds[1]}: give all labels in the same form."
+            f"the labels {labels[:3].tolist()}... are {kinds[0]}, but the classes "
+            f"{classes[:3].tolist()}... {kinds[1]}: give all labels in the same form."
         )
     if labels.dtype.kind == "f" and classes.dtype.kind in "biu":
         return labels.astype(np.int64)

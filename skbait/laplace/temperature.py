@@ -19,10 +19,9 @@ from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Head, Representation
 from skbait.representation import probabilities as probabilities_of
 from skbait.representation.base import represent_adapter
-from skbait.representation.rows import on_host
-from skbait.utils.data import num_rows, take_rows
+from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.fitting import fit_clone
-from skbait.utils.nets import explain_dtype, find_nets, for_skorch
+from skbait.utils.nets import as_nets_take, explain_dtype, find_nets
 from skbait.utils.state import (
     keep_random_states,
     keep_training_flags,
@@ -128,11 +127,13 @@ class TemperatureClassifier(WrapsClassifier):
             y = self._check_labels(y, num_rows(X))
             rng = np.random.RandomState(seed_from(self.random_state))
             fit_params = self._for_estimator(fit_params)
-            self.estimator_ = fit_clone(estimator, X, y, random_state=rng, **fit_params)
+            # the folds are drawn in any case; seeds of the estimator's own stay without a seed
+            seeds = None if self.random_state is None else rng
+            self.estimator_ = fit_clone(estimator, X, y, random_state=seeds, **fit_params)
             if isinstance(estimator, FrozenEstimator):
                 held_out = [_held_out(self.estimator_, X, y)]
             else:
-                held_out = self._cross_validate(estimator, X, y, rng, fit_params)
+                held_out = self._cross_validate(estimator, X, y, rng, seeds, fit_params)
             self.temperature_ = _best_temperature(held_out)
             self.classes_ = np.asarray(self.estimator_.classes_)
         return self
@@ -153,7 +154,7 @@ class TemperatureClassifier(WrapsClassifier):
         check_is_fitted(self)
         X = self._check_rows(X)
         model = self.estimator_
-        X = for_skorch(X) if find_nets(model) else on_host(X)
+        X = as_nets_take(model, X) if find_nets(model) else on_host(X)
         with (
             keep_random_states(model),
             keep_training_flags(model),
@@ -179,7 +180,7 @@ class TemperatureClassifier(WrapsClassifier):
         found, _ = probabilities_of(self.estimator_, self._check_rows(X))
         return _scaled(found, self.temperature_).cpu().numpy()
 
-    def _cross_validate(self, estimator, X, y, rng, fit_params):
+    def _cross_validate(self, estimator, X, y, rng, seeds, fit_params):
         """Return what `_held_out` does for the folds that a model can be trained without."""
         # the rows class after class, dealt out like cards
         order = rng.permutation(len(y))
@@ -195,7 +196,7 @@ class TemperatureClassifier(WrapsClassifier):
                 estimator,
                 take_rows(X, train),
                 y[train],
-                random_state=rng,
+                random_state=seeds,
                 classes=np.unique(y),
                 **check_method_params(y, fit_params, train),
             )

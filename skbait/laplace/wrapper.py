@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import validate_data
 
 from skbait.representation import can_give_head, can_represent
-from skbait.utils.data import row_shape
-from skbait.utils.introspection import input_tags_of, takes_nan
+from skbait.utils.data import is_table
+from skbait.utils.introspection import takes_nan, with_tags_of
 from skbait.utils.targets import as_vector, tidy
-from skbait.utils.validation import check_finite, check_rows
+from skbait.utils.validation import check_finite, check_instance, check_rows
 
 
 class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -41,31 +38,21 @@ class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return fit_params
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        estimator = self._own_estimator()
-        tags.input_tags = input_tags_of(estimator)
-        tags.input_tags.allow_nan = takes_nan(estimator)
-        inner = getattr(get_tags(estimator), "classifier_tags", None)
-        if inner is not None:
-            tags.classifier_tags = replace(inner, multi_label=False)
-        return tags
+        return with_tags_of(self._own_estimator(), super().__sklearn_tags__())
 
     def _own_estimator(self):
         """Return the estimator that the parameter `estimator` stands for."""
-        if isinstance(self.estimator, type):
-            name = self.estimator.__name__
-            raise TypeError(f"estimator={name} is a class; pass an instance, {name}().")
+        check_instance(self.estimator, "estimator")
         return LogisticRegression() if self.estimator is None else self.estimator
 
     def _check_rows(self, X, *, reset=False):
         """Return X checked; with `reset` its columns are those of this classifier from now on."""
         owner = type(self).__name__
         X = check_rows(X, owner=owner)
-        shape = row_shape(X)
         if reset:
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(self).pop(name, None)
-        if shape is not None and len(shape) == 1:
+        if is_table(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
         if not takes_nan(self._own_estimator()):
             check_finite(X, owner=owner)

@@ -23,8 +23,8 @@ import torch
 from skbait._backend import resolve_device
 from skbait.representation.alignment import head_fits
 from skbait.representation.result import Representation, check_columns
-from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
-from skbait.utils.data import num_rows
+from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
+from skbait.utils.data import num_rows, on_host
 from skbait.utils.introspection import layers_of
 from skbait.utils.state import keep_random_states, keep_training_flags
 

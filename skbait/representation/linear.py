@@ -15,8 +15,8 @@ from skbait._sklearn import LinearClassifierMixin
 from skbait.representation.base import can_represent, represent_adapter
 from skbait.representation.head import linear_head
 from skbait.representation.result import Representation
-from skbait.representation.rows import RowBuffer, as_tensor, blocks_of, on_host
-from skbait.utils.data import num_rows
+from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
+from skbait.utils.data import num_rows, on_host
 
 
 def _no_last_layer(estimator, last_layer) -> None:

@@ -9,12 +9,13 @@ of it.
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from skbait.representation.contents import contents_of
 from skbait.utils.data import kind_of, take_rows
 
 __all__ = ["FeatureMemory"]
@@ -57,6 +58,7 @@ class FeatureMemory:
         self._blocks: dict[int, torch.Tensor] = {}  # the one used last is last
         self._place: dict[bytes, tuple[int, int]] = {}  # content -> block and row in it
         self._count = 0
+        self._lock = threading.RLock()
 
     def __getstate__(self):
         return {}
@@ -80,9 +82,13 @@ class FeatureMemory:
         torch.Tensor of shape (N, D)
             The features; not to be written to.
         """
-        contents = _contents(X)
+        contents = contents_of(X)
         if contents is None:
             return compute(X)
+        with self._lock:
+            return self._found(X, contents, compute)
+
+    def _found(self, X, contents, compute):
         new = [row for row, content in enumerate(contents) if content not in self._place]
         if len(new) == len(contents):
             found = compute(X)
@@ -147,30 +153,3 @@ def _share_memory(features: torch.Tensor, X) -> bool:
         return False
     rows = X.detach().numpy() if isinstance(X, torch.Tensor) else np.asarray(X)
     return np.may_share_memory(features.numpy(), rows)
-
-
-def _contents(X) -> list[bytes] | None:
-    """Return what tells the content of every row, None where it cannot be told."""
-    kind = kind_of(X)
-    if kind == "dict":
-        parts = [_contents(X[name]) for name in sorted(X)]
-        if any(part is None for part in parts):
-            return None
-        return [b"".join(row) for row in zip(*parts, strict=True)]
-    if kind == "tensor":
-        X = X.detach().cpu()
-        X = (X.float() if X.dtype == torch.bfloat16 else X).numpy()
-    elif kind == "frame":
-        X = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
-    elif kind != "array":
-        return None
-    X = np.asarray(X)
-    if X.dtype.kind not in "biuf" or X.ndim < 1:
-        return None
-    start = hashlib.blake2b(f"{X.dtype.str}{X.shape[1:]}".encode(), digest_size=16)
-    contents = []
-    for row in X:
-        digest = start.copy()
-        digest.update(np.ascontiguousarray(row))
-        contents.append(digest.digest())
-    return contents

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
-from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch import NeuralNet, NeuralNetRegressor
 from torch import nn
 
 from skbait._backend import resolve_device
@@ -24,10 +24,19 @@ from skbait.representation.base import (
     probabilities_adapter,
     represent_adapter,
 )
+from skbait.representation.contents import see_alike
 from skbait.representation.head import linear_head
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
-from skbait.utils.nets import check_iterator, few_rows, for_skorch, infer, modules_of
+from skbait.utils.net_rows import for_skorch
+from skbait.utils.nets import (
+    check_iterator,
+    few_rows,
+    infer,
+    modules_of,
+    predicts_in_its_own_way,
+    scores_of,
+)
 from skbait.utils.state import read_only_arrays_allowed
 
 # Row sums of probabilities may miss one by this much: half precision rounds coarsely.
@@ -49,6 +58,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             name, layer = rows.named_layer(last_layer)
         with rows.recording(name, layer):
             rows.run()
+        see_alike(X, rows.buffer.all())
         probabilities, logits = rows.probabilities(), rows.buffer.get("logits")
         check_alignment(
             estimator,
@@ -74,6 +84,7 @@ def _(estimator, X, *, device):
     with rows.in_evaluation():
         rows.check_input()
         rows.run()
+    see_alike(X, rows.buffer.all())
     probabilities = rows.probabilities()
     return probabilities, _columns(estimator, probabilities.shape[1])
 
@@ -117,7 +128,7 @@ class _NetRows:
             )
         net.check_is_fitted()
         self.net = net
-        self.X = for_skorch(X)
+        self.X = for_skorch(X, net=net)
         self.dataset = net.get_dataset(self.X)
         self.n_rows = len(self.dataset)
         if self.n_rows == 0:
@@ -208,7 +219,7 @@ class _NetRows:
             for module in names:
                 handle = module.register_forward_hook(cut)
                 stack.callback(handle.remove)
-            output = infer(self.net, batch, self.X)
+            output = scores_of(self.net, infer(self.net, batch, self.X))
         leaves = _leaves_of(output)
         reached = {name for name, leaf in cuts if id(leaf) in leaves}
         advice = (
@@ -218,7 +229,8 @@ class _NetRows:
         if not reached:
             raise ValueError(
                 f"the last linear layer of {self.kind} was not found: no nn.Linear that it calls "
-                f"leads to its output. {advice}"
+                f"leads to its output. {advice} Any module that is called with the features and "
+                "gives the logits will do; a function (F.linear, a cosine) can be put into one."
             )
         if len(reached) > 1:
             all_of_them = " and ".join(repr(name) for name in sorted(reached))
@@ -268,18 +280,20 @@ class _NetRows:
     def run(self) -> None:
         """Send all rows through the net, in its own batches."""
         net = self.net
-        own_way = type(net).predict_proba
-        if own_way not in (NeuralNet.predict_proba, NeuralNetClassifier.predict_proba):
+        if predicts_in_its_own_way(net):
             self._run_in_its_own_way()
             return
         nonlinearity = net._get_predict_nonlinearity()
         for output in net.forward_iter(self.X, training=False, device=None):
             output = output[0] if isinstance(output, tuple) else output
-            output = output.reshape(-1) if output.ndim == 0 else output
-            columns = 1 if output.ndim < 2 else output.shape[1]
-            self._check_calls(len(output), columns)
             with torch.no_grad():
-                self.buffer.add("outputs", _one_matrix(nonlinearity(output)))
+                scores = scores_of(net, output)
+                scores = scores.reshape(-1) if scores.ndim == 0 else scores
+                columns = 1 if scores.ndim < 2 else scores.shape[1]
+                self._check_calls(len(scores), columns)
+                if isinstance(output, torch.Tensor):  # else it is done
+                    scores = nonlinearity(scores)
+                self.buffer.add("outputs", _one_matrix(scores))
 
     def _run_in_its_own_way(self) -> None:
         """Let a net whose class overrides ``predict_proba`` do so, while the hook listens."""
@@ -407,8 +421,9 @@ def _one_vector_a_row(tensor: torch.Tensor, n_rows: int, name: str) -> torch.Ten
     if tensor.ndim != 2:
         raise ValueError(
             f"a tensor of shape {tuple(tensor.shape)} goes through the module {name!r}, and one "
-            "vector a row is needed. Pass last_layer= with the name of a module that comes after "
-            "the pooling or flattening."
+            "vector a row is needed. Choose the step, or take the mean over them, before that "
+            "layer instead of after it (for a linear layer the output is the same), or pass "
+            "last_layer= with the name of a module that comes after the pooling or flattening."
         )
     return tensor
 

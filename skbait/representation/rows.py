@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 from sklearn.utils import check_array
 
-from skbait._backend import rows_per_chunk, working_dtype
+from skbait._backend import memory_bytes, rows_per_chunk, working_dtype
 from skbait.utils.data import kind_of, row_shape, take_rows
 from skbait.utils.state import read_only_arrays_allowed
 
@@ -46,17 +46,6 @@ def as_tensor(array, device: torch.device | None = None) -> torch.Tensor:
     return tensor.to(device=device, dtype=working_dtype(tensor.dtype))
 
 
-def on_host(X):
-    """Return a torch tensor as a NumPy array, for estimators that know no tensors.
-
-    Parameters
-    ----------
-    X : object
-        A tensor on any device, or anything else, which comes back as it is.
-    """
-    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
-
-
 def blocks_of(X, n_rows: int) -> Iterator:
     """Yield X in blocks of consecutive rows, small enough to be copied, as views where possible.
 
@@ -85,7 +74,10 @@ def _bytes_per_row(X) -> int:
     """Estimate the bytes of one dense row in float64."""
     shape = row_shape(X)
     if shape is None:  # a list: of lists of numbers, or of texts
-        shape = np.shape(X[0]) or (2048,)
+        try:
+            shape = np.shape(X[0]) or (2048,)
+        except ValueError:  # rows that make no array: documents as lists of sentences
+            shape = (2048,)
     return 8 * math.prod(shape)
 
 
@@ -176,6 +168,7 @@ class RowBuffer:
             return
         block = as_tensor(block)
         if name not in self._tensors:
+            self._check_memory(name, block)
             self._tensors[name] = torch.empty(
                 (self.n_rows, *block.shape[1:]),
                 dtype=block.dtype,
@@ -188,15 +181,23 @@ class RowBuffer:
         self._tensors[name][start:stop] = block
         self._filled[name] = stop
 
-    def filled(self, name: str) -> int:
-        """Return the number of rows that the tensor called `name` has received.
+    def _check_memory(self, name: str, block: torch.Tensor) -> None:
+        """Raise where a tensor would be larger than the memory there is."""
+        n_bytes = self.n_rows * block.element_size() * math.prod(block.shape[1:])
+        device = self.device or block.device
+        available = memory_bytes(device)
+        if n_bytes > available:
+            raise MemoryError(
+                f"{name} of {self.n_rows} rows, {tuple(block.shape[1:])} each, take "
+                f"{n_bytes / 1e9:.3g} GB, and there are {available / 1e9:.3g} GB: have the model "
+                "make fewer of them (n_features= of a HashingVectorizer, max_features= of a "
+                "TfidfVectorizer, TruncatedSVD), look at fewer rows (subset_size), or take a "
+                "strategy that needs probabilities only."
+            )
 
-        Parameters
-        ----------
-        name : str
-            Name of the tensor.
-        """
-        return self._filled.get(name, 0)
+    def all(self) -> list[torch.Tensor]:
+        """Return all full tensors."""
+        return [self.get(name) for name in self._tensors]
 
     def get(self, name: str) -> torch.Tensor | None:
         """Return the full tensor called `name`, or None if nothing was ever added.

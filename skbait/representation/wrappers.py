@@ -18,7 +18,7 @@ from skbait.representation.base import (
 )
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, blocks_of
-from skbait.utils.data import num_rows
+from skbait.utils.data import num_rows, without_gradients
 from skbait.utils.fitting import EncodedClassifier
 from skbait.utils.introspection import hands_on_X
 
@@ -97,7 +97,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
     head, last = _steps(estimator)
     if head is None:
         return represent_adapter(last, X, last_layer=last_layer, device=device)
-    n_rows = num_rows(X)
+    X, n_rows = without_gradients(X), num_rows(X)
     buffer = RowBuffer(n_rows)
     for block in blocks_of(X, n_rows):
         part = represent_adapter(last, head.transform(block), last_layer=last_layer, device=device)
@@ -120,7 +120,7 @@ def _(estimator, X, *, device):
     head, last = _steps(estimator)
     if head is None:
         return probabilities_adapter(last, X, device=device)
-    n_rows = num_rows(X)
+    X, n_rows = without_gradients(X), num_rows(X)
     buffer = RowBuffer(n_rows)
     for block in blocks_of(X, n_rows):
         part, classes = probabilities_adapter(last, head.transform(block), device=device)

@@ -17,7 +17,7 @@ from skbait._backend import memory_bytes
 from skbait._sklearn import BaseSearchCV
 from skbait.representation import can_give_head, can_represent
 from skbait.representation.base import unknown_part
-from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.data import is_table, kind_of, num_rows, row_shape, take_rows
 from skbait.utils.introspection import layers_of
 from skbait.utils.targets import UNLABELED, has_label
 from skbait.utils.validation import check_finite
@@ -26,12 +26,6 @@ from skbait.utils.validation import check_finite
 def is_fitted_name(name):
     """Tell whether an attribute is one that `fit` sets."""
     return name.endswith("_") and not name.startswith("_")
-
-
-def is_table(X):
-    """Tell whether X has rows and columns and no further dimensions."""
-    shape = row_shape(X)
-    return shape is not None and len(shape) == 1
 
 
 NEEDS = {"features", "probabilities", "head", "samples", "pool labels"}
@@ -176,7 +170,7 @@ def draw_subset(subset_size, n_pool, n, rng):
     if subset_size is None:
         return None
     whole = isinstance(subset_size, numbers.Integral)
-    size = min(n_pool, int(subset_size) if whole else math.ceil(subset_size * n_pool))
+    size = min(n_pool, int(subset_size) if whole else math.ceil(subset_size * n_pool - 1e-9))
     if size < n:
         raise ValueError(
             f"subset_size={subset_size!r} draws {size} of the {n_pool} candidates, fewer than "

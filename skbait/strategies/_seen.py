@@ -187,7 +187,7 @@ class Seen:
             return work()
         except Exception as error:
             fitted, given = row_shape(self.X_labeled), row_shape(X)
-            if given == fitted or len(self.y_labeled) == 0:
+            if None in (given, fitted) or given == fitted or len(self.y_labeled) == 0:
                 raise
             raise ValueError(
                 f"{name} has rows of shape {given}, but the rows of X in fit had shape {fitted}, "

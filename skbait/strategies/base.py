@@ -37,18 +37,18 @@ from skbait.strategies._checks import (
     draw_subset,
     is_fitted_name,
     is_open,
-    is_table,
     leave_out_unlabeled,
     rows_to_see,
 )
 from skbait.strategies.view import View
-from skbait.utils.data import num_rows
+from skbait.utils.data import is_table, num_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import input_tags_of, takes_nan
 from skbait.utils.state import keep_random_states
 from skbait.utils.targets import UNLABELED, as_vector, tidy
 from skbait.utils.validation import (
     check_finite,
+    check_instance,
     check_number_of_rows,
     check_rows,
     same_on_failure,
@@ -374,9 +374,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
 
     def _unfitted_model(self):
         """Return the estimator to fit, None where no model is needed, or say what it lacks."""
-        if isinstance(self.estimator, type):
-            name = self.estimator.__name__
-            raise TypeError(f"estimator={name} is a class; pass an instance, {name}().")
+        check_instance(self.estimator, "estimator")
         if not self._uses_model():
             return None
         model = self._own_model()

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 
 from skbait.representation import Head, Representation
 from skbait.strategies._seen import HeldOutRows, Seen, index_of, rows_of
-from skbait.utils.data import take_rows
+from skbait.utils.data import as_positions, take_rows
 
 __all__ = ["View"]
 
@@ -199,7 +199,7 @@ class View:
 
         Parameters
         ----------
-        positions : array-like of int of shape (n,)
+        positions : array-like of int of shape (n,) or mask of shape (n_pool,)
             Positions in the pool of this view.
 
         Returns
@@ -208,9 +208,7 @@ class View:
             Its rows are in the order of `positions`. What is computed for one view is computed
             for all; the generator is shared too, see `with_rng`.
         """
-        if isinstance(positions, torch.Tensor):
-            positions = positions.cpu()
-        positions = np.asarray(positions, dtype=np.int64)
+        positions = as_positions(positions, lambda: self.n_pool)
         if self.positions is not None:
             positions = self.positions[positions]
         return self._derived(positions=positions)

@@ -194,8 +194,9 @@ def take_rows(X, positions):
     if kind == "dict":
         taken = {key: take_rows(value, positions) for key, value in X.items()}
         return _like_dict(X, taken)
-    positions = _as_positions(positions, X)
     whole_numbers = not isinstance(positions, slice)
+    if whole_numbers:
+        positions = as_positions(positions, lambda: num_rows(X))
     if kind == "tensor":
         if whole_numbers:
             return X.index_select(0, torch.as_tensor(positions, device=X.device))
@@ -254,6 +255,33 @@ def concatenate_rows(parts):
     return _JOIN[kinds.pop()](parts)
 
 
+def on_host(X):
+    """Return a torch tensor as a NumPy array, for what knows no tensors.
+
+    Parameters
+    ----------
+    X : object
+        A tensor on any device, or anything else, which comes back as it is. NumPy has no
+        bfloat16: that becomes float32.
+    """
+    if not isinstance(X, torch.Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def is_table(X) -> bool:
+    """Tell whether X has rows and columns and no further dimensions.
+
+    Parameters
+    ----------
+    X : object
+        Rows; of lists it is not known.
+    """
+    shape = row_shape(X)
+    return shape is not None and len(shape) == 1
+
+
 def without_gradients(X):
     """Return rows with tensors detached that require a gradient, those in dicts as well.
 
@@ -276,19 +304,29 @@ def without_gradients(X):
     return X if same else _like_dict(X, values)
 
 
-def _as_positions(positions, X):
-    """Return positions as int64, a mask turned into positions; slices stay."""
-    if isinstance(positions, slice):
-        return positions
+def as_positions(positions, n_rows):
+    """Return positions as int64, a mask turned into positions.
+
+    Parameters
+    ----------
+    positions : array-like of int or bool
+        The positions, or a mask.
+    n_rows : callable
+        Gives the number of rows, which is asked for a mask only.
+
+    Returns
+    -------
+    ndarray of int64
+        The positions.
+    """
     if isinstance(positions, torch.Tensor):
         positions = positions.detach().cpu().numpy()
     positions = np.asarray(positions)
     if positions.ndim != 1:
         raise ValueError(f"positions must have one dimension, got shape {positions.shape}.")
     if positions.dtype.kind == "b":
-        n_rows = num_rows(X)
-        if len(positions) != n_rows:
-            raise ValueError(f"the mask has {len(positions)} entries, but X has {n_rows} rows.")
+        if len(positions) != n_rows():
+            raise ValueError(f"the mask has {len(positions)} entries for {n_rows()} rows.")
         return np.flatnonzero(positions)
     if positions.size and positions.dtype.kind not in "iu":
         raise TypeError(f"positions must be integers or booleans, got {positions.dtype}.")

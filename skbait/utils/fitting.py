@@ -36,14 +36,17 @@ from skbait.utils.labels import (
     has_binary_loss,
     label_columns,
 )
+from skbait.utils.net_rows import for_skorch
 from skbait.utils.nets import (
+    NoScoresError,
     WrongDtypeError,
     check_iterator,
     few_rows,
     find_nets,
-    for_skorch,
     infer,
     modules_of,
+    predicts_in_its_own_way,
+    scores_of,
 )
 from skbait.utils.state import (
     in_this_process,
@@ -166,7 +169,7 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
         raise
     if n_outputs is None and hasattr(model, "predict_proba"):
         # The outputs could not be counted beforehand: the same check, late.
-        few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))))
+        few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))), net=net)
         inside = model if named else model.estimator_  # the encoder gives a column a label
         label_columns(asked, y, classes, np.shape(inside.predict_proba(few))[1])
     return model
@@ -221,13 +224,17 @@ def _n_outputs(net: NeuralNet, X) -> int | None:
     with keep_random_states(net):
         try:
             trial.initialize()
-            X = for_skorch(X)
+            X = for_skorch(X, net=net)
             batch = few_rows(trial, trial.get_dataset(X))
             for module in modules_of(trial).values():
                 module.eval()
             with torch.no_grad():
-                output = infer(trial, batch, X)
+                output = scores_of(trial, infer(trial, batch, X))
         except WrongDtypeError:
+            raise
+        except NoScoresError:
+            if predicts_in_its_own_way(net):
+                return None
             raise
         except Exception:  # whatever it is, training will say it better
             return None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
@@ -43,6 +44,27 @@ def input_tags_of(estimator) -> InputTags:
         return deepcopy(get_tags(estimator).input_tags)
     except AttributeError:
         return InputTags()
+
+
+def with_tags_of(estimator, tags):
+    """Give the tags of a wrapper what it has from the classifier that it holds.
+
+    Parameters
+    ----------
+    estimator : object
+        The classifier, with tags of scikit-learn's or without.
+    tags : sklearn.utils.Tags
+        Of the wrapper: changed, and returned.
+    """
+    tags.input_tags = input_tags_of(estimator)
+    tags.input_tags.allow_nan = takes_nan(estimator)
+    try:
+        inner = get_tags(estimator).classifier_tags
+    except AttributeError:
+        inner = None
+    if inner is not None:
+        tags.classifier_tags = replace(inner, multi_label=False)
+    return tags
 
 
 def moves_threshold(estimator) -> bool:

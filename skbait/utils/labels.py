@@ -11,7 +11,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skorch import NeuralNetBinaryClassifier
 
-from skbait.utils.nets import find_nets, for_skorch
+from skbait.utils.net_rows import for_skorch
+from skbait.utils.nets import find_nets
 
 _BINARY_LOSSES = (torch.nn.BCELoss, torch.nn.BCEWithLogitsLoss)
 
@@ -47,9 +48,10 @@ def fit_codes(estimator, X, codes, **fit_params):
     object
         The estimator.
     """
-    binary = any(has_binary_loss(net) for net in find_nets(estimator))
+    nets = find_nets(estimator)
+    binary = any(map(has_binary_loss, nets))
     codes = np.asarray(codes).astype(np.float32 if binary else np.int64)
-    estimator.fit(for_skorch(X, codes), codes, **fit_params)
+    estimator.fit(for_skorch(X, codes, net=nets[0] if nets else None), codes, **fit_params)
     return estimator
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is asked of skorch nets: where they are, their modules, what two rows give, X they take."""
+"""What is asked of skorch nets: where they are, their modules, what two rows give."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from skorch import NeuralNet
+from skorch import NeuralNet, NeuralNetClassifier
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
 from skbait.utils.introspection import hands_on_X
+from skbait.utils.net_rows import for_skorch
 
 
 def find_nets(estimator) -> list[NeuralNet]:
@@ -88,56 +88,6 @@ class WrongDtypeError(ValueError):
     """The module would work if X were cast to the dtype of its parameters."""
 
 
-class WithLabels(Dataset):
-    """The rows of a torch Dataset with other labels, or with any where it has none.
-
-    skorch takes (X, y) pairs only. A pool has no labels to give, and those that were asked for
-    come as an array of their own.
-
-    Parameters
-    ----------
-    dataset : torch.utils.data.Dataset
-        Gives x or (x, y) for a position.
-    labels : array-like of shape (n_rows,)
-        The labels to give instead.
-    """
-
-    def __init__(self, dataset, labels):
-        if len(dataset) != len(labels):
-            raise ValueError(f"X has {len(dataset)} rows, y has {len(labels)}.")
-        self.dataset = dataset
-        self.labels = torch.as_tensor(labels)
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, position):
-        item = self.dataset[position]
-        x = item[0] if isinstance(item, (tuple, list)) else item
-        return x, self.labels[position]
-
-
-def for_skorch(X, labels=None):
-    """Return X in a form that skorch can take rows from; most are as they stand.
-
-    Parameters
-    ----------
-    X : object
-        The rows. Sparse arrays become sparse matrices; a torch Dataset gives `labels`.
-    labels : array-like or None, default=None
-        Labels for a Dataset; None: its own, and zeros where it has none.
-    """
-    if sparse.issparse(X):
-        return sparse.csr_matrix(X)
-    if isinstance(X, Dataset) and len(X) > 0:
-        if labels is not None:
-            return WithLabels(X, labels)
-        item = X[0]
-        if not isinstance(item, (tuple, list)) or len(item) == 1 or item[1] is None:
-            return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
-    return X
-
-
 def as_nets_take(estimator, X):
     """Return X as the nets inside an estimator take it: see `for_skorch`.
 
@@ -148,8 +98,8 @@ def as_nets_take(estimator, X):
     X : object
         The rows that it is asked for.
     """
-    taken = for_skorch(X)
-    return taken if taken is not X and find_nets(estimator) else X
+    nets = find_nets(estimator)
+    return for_skorch(X, net=nets[0]) if nets else X
 
 
 def uses_cuda(net: NeuralNet) -> bool:
@@ -247,6 +197,53 @@ def infer(net: NeuralNet, batch, X=None) -> torch.Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
+class NoScoresError(TypeError):
+    """What a module returns cannot be read as scores."""
+
+
+def predicts_in_its_own_way(net: NeuralNet) -> bool:
+    """Tell whether the class of a net overrides ``predict_proba``.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net.
+    """
+    usual = (NeuralNet.predict_proba, NeuralNetClassifier.predict_proba)
+    return type(net).predict_proba not in usual
+
+
+def scores_of(net: NeuralNet, output) -> torch.Tensor:
+    """Return what a module gives as a tensor of scores.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        The net.
+    output : object
+        The module's first output. What is no tensor (a dict with logits in it) goes through the
+        net's `predict_nonlinearity`, as in its ``predict_proba``.
+
+    Raises
+    ------
+    NoScoresError
+        If that does not make a tensor of it.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
+    try:
+        found = net._get_predict_nonlinearity()(output)
+    except Exception:  # it is made for tensors
+        found = None
+    if not isinstance(found, torch.Tensor):
+        raise NoScoresError(
+            f"the module of {type(net).__name__} returns {type(output).__name__}, and a tensor of "
+            "logits or probabilities is needed: override `infer` on the net to return it, or pass "
+            "predict_nonlinearity= with a function that makes probabilities of the output."
+        )
+    return found
+
+
 @contextmanager
 def explain_dtype(estimator, X):
     """Say what to do where a net inside an estimator fails for the dtype of X alone.
@@ -273,7 +270,7 @@ def explain_dtype(estimator, X):
             module.eval()  # as for predictions
         try:
             with torch.no_grad():
-                infer(net, few_rows(net, net.get_dataset(for_skorch(X))), X)
+                infer(net, few_rows(net, net.get_dataset(for_skorch(X, net=net))), X)
         except WrongDtypeError as wrong:
             raise wrong from error
         except Exception:  # then it is not for the dtype: what was raised first counts

@@ -18,6 +18,18 @@ __all__ = ["UNLABELED", "as_vector", "has_label", "tidy"]
 UNLABELED = -1
 
 
+def label_kind(labels) -> str:
+    """Return a word for the kind of labels: those of one learner are of one.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_labels,)
+        The labels.
+    """
+    words = {"b": "boolean", "O": "string", "U": "string", "S": "bytes"}
+    return words.get(labels.dtype.kind, "numeric")
+
+
 def as_vector(y, n_rows, *, name="y", owner="This estimator") -> np.ndarray:
     """Return `y` as a 1-D array of `n_rows` entries, the labels themselves unread.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -19,7 +19,14 @@ from sklearn.utils import check_random_state
 
 from skbait._backend import rows_per_chunk
 from skbait._sklearn import InvalidParameterError
-from skbait.utils.data import kind_of, num_rows, row_shape, take_rows, without_gradients
+from skbait.utils.data import (
+    kind_of,
+    num_rows,
+    on_host,
+    row_shape,
+    take_rows,
+    without_gradients,
+)
 
 __all__ = [
     "as_numbers",
@@ -63,13 +70,11 @@ def check_rows(X, *, name="X", owner="This estimator"):
     array([[1, 2],
            [3, 4]])
     """
-    if not isinstance(X, (str, bytes)) and hasattr(X, "__array__") and not hasattr(X, "shape"):
-        X = np.asarray(X)
+    X = as_numbers(X)
     try:
         n_rows = num_rows(X)
     except TypeError as error:
         raise TypeError(f"{name} cannot be used by {owner}: {error}") from error
-    X = as_numbers(X, name=name)
     kind = kind_of(X)
     shape = row_shape(X)
     if n_rows == 0:
@@ -88,20 +93,19 @@ def check_rows(X, *, name="X", owner="This estimator"):
     return without_gradients(X)
 
 
-def as_numbers(X, *, name="X"):
+def as_numbers(X):
     """Return lists and arrays of objects that hold numbers as arrays of numbers.
 
     Parameters
     ----------
     X : object
         Rows of any kind.
-    name : str, default="X"
-        What to call X in an error.
 
     Returns
     -------
     object
-        X itself where it is anything else, or holds more than numbers: strings, None, words.
+        X itself where it is anything else, or holds more than numbers (strings, None, words), or
+        rows of several lengths.
 
     See Also
     --------
@@ -116,10 +120,12 @@ def as_numbers(X, *, name="X"):
     >>> as_numbers([["a", 2], ["b", 4]])
     [['a', 2], ['b', 4]]
     """
+    if not isinstance(X, (str, bytes)) and hasattr(X, "__array__") and not hasattr(X, "shape"):
+        X = np.asarray(X)
     if isinstance(X, np.ndarray):
         return _objects_as_numbers(X) if X.dtype == object else X
     is_list = isinstance(X, Sequence) and not isinstance(X, (str, bytes))
-    return _list_as_numbers(X, name) if is_list else X
+    return _list_as_numbers(X) if is_list else X
 
 
 def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
@@ -188,6 +194,21 @@ def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None
                 "leave such rows out, or fill in what is missing (a Pipeline with an imputer as "
                 "its first step takes NaN)."
             )
+
+
+def check_instance(value, name: str) -> None:
+    """Refuse a class in place of an object of it.
+
+    Parameters
+    ----------
+    value : object
+        What the parameter holds.
+    name : str
+        Name of the parameter.
+    """
+    if isinstance(value, type):
+        kind = value.__name__
+        raise TypeError(f"{name}={kind} is a class; pass an instance, {kind}().")
 
 
 def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
@@ -310,17 +331,13 @@ def same_on_failure(estimator) -> Iterator[None]:
         raise
 
 
-def _list_as_numbers(X, name):
+def _list_as_numbers(X):
     """Return a list of rows of numbers as an array; lists of anything else stay."""
     if not X or not isinstance(X[0], (numbers.Number, list, tuple, np.ndarray, torch.Tensor)):
         return X
     try:
         array = np.asarray(X)
-    except ValueError as error:  # rows of different lengths
-        if _are_numbers(X):
-            raise ValueError(
-                f"{name} is a list whose rows do not make an array: {error}"
-            ) from error
+    except (TypeError, ValueError):  # rows of different lengths, for a step that pads them
         return X
     if array.dtype.kind in "USM":  # not as strings: numbers among them would become some
         return X
@@ -331,22 +348,18 @@ def _list_as_numbers(X, name):
 
 
 def _objects_as_numbers(X):
-    """Return an array of objects as float64; what holds more than numbers is left as it is.
+    """Return an array of objects as int64 or float64; where it holds more it is left as it is.
 
     A dict among the numbers of a table is no row of its own: it is refused by the conversion.
     """
+    held = set(map(type, X.flat))
+    if held and all(issubclass(kind, numbers.Integral) and kind is not bool for kind in held):
+        with suppress(OverflowError):
+            return X.astype(np.int64)  # tokens, say
     kinds = (numbers.Number, np.bool_, *((Mapping,) if X.ndim > 1 else ()))
-    if all(issubclass(kind, kinds) for kind in set(map(type, X.flat))):
+    if all(issubclass(kind, kinds) for kind in held):
         return X.astype(np.float64)
     return X
-
-
-def _are_numbers(rows) -> bool:
-    if isinstance(rows, (list, tuple)):
-        return all(map(_are_numbers, rows))
-    if isinstance(rows, np.ndarray):
-        return rows.dtype.kind in "biufc"
-    return isinstance(rows, (numbers.Number, np.bool_, torch.Tensor))
 
 
 def _check_dtype(X, kind, shape, name):
@@ -406,7 +419,7 @@ def _all_finite(values) -> bool:
 
 def _first_not_finite(values, matrix):
     """Return the first row that holds a number that is not finite, and a word for that."""
-    values = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    values = on_host(values)
     where = np.argwhere(~np.isfinite(values))[0]
     row = int(where[0])
     if matrix is not None:  # where[0] counts stored values

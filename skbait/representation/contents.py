@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows by their content: what tells them apart, and that equal ones are seen alike."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+from skbait.utils.data import kind_of, on_host, take_rows
+
+# Outputs for rows of equal content differ by no more than this part of the largest ones: rounding.
+_ROUNDING = 1e-5
+# Directions along which outputs are compared before the content is.
+_DIRECTIONS = 4
+
+
+def contents_of(X) -> list[bytes] | None:
+    """Return what tells the content of every row, None where it cannot be told.
+
+    Parameters
+    ----------
+    X : object
+        N rows: an array, a tensor, a data frame of numbers, or a dict of these; of anything else
+        the content is not known.
+
+    Returns
+    -------
+    list of bytes or None
+        Equal for rows of equal content, of one dtype and one shape.
+    """
+    kind = kind_of(X)
+    if kind == "dict":
+        parts = [contents_of(X[name]) for name in sorted(X)]
+        if any(part is None for part in parts):
+            return None
+        return [b"".join(row) for row in zip(*parts, strict=True)]
+    if kind == "tensor":
+        X = on_host(X)
+    elif kind == "frame":
+        X = X.to_numpy() if hasattr(X, "to_numpy") else np.asarray(X)
+    elif kind != "array":
+        return None
+    X = np.asarray(X)
+    if X.dtype.kind not in "biuf" or X.ndim < 1:
+        return None
+    start = hashlib.blake2b(f"{X.dtype.str}{X.shape[1:]}".encode(), digest_size=16)
+    contents = []
+    for row in X:
+        digest = start.copy()
+        digest.update(np.ascontiguousarray(row))
+        contents.append(digest.digest())
+    return contents
+
+
+def see_alike(X, outputs: list[torch.Tensor]) -> None:
+    """Give rows of equal content the outputs of the first of them, in place.
+
+    A network rounds differently by the place of a row in its batch, so that choices among equal
+    rows would depend on the size of the batch and on the number of threads.
+
+    Parameters
+    ----------
+    X : object
+        N rows. Where their content cannot be told nothing is done.
+    outputs : list of torch.Tensor of shape (N, m)
+        What a model gives for them: written to.
+
+    Notes
+    -----
+    Only the content of rows is looked at whose outputs are those of another row but for rounding:
+    O(N·m + N log N) where there are none.
+    """
+    suspects = torch.arange(len(outputs[0]))
+    generator = torch.Generator().manual_seed(0)
+    for output in outputs:
+        directions = torch.randn(output.shape[1], _DIRECTIONS, generator=generator)
+        for along in (output.float() @ directions.to(output.device)).T.cpu():
+            suspects = suspects[_near_another(along[suspects], float(along.abs().max()))]
+    if not len(suspects):
+        return
+    contents = contents_of(take_rows(X, suspects.numpy()))
+    if contents is None:
+        return
+    first: dict[bytes, int] = {}
+    rows = suspects.tolist()
+    like = [first.setdefault(each, row) for row, each in zip(rows, contents, strict=True)]
+    if like != rows:
+        for output in outputs:
+            output[torch.tensor(rows)] = output[torch.tensor(like)]
+
+
+def _near_another(values: torch.Tensor, largest: float) -> torch.Tensor:
+    """Tell which numbers have another one that is the same but for rounding."""
+    ordered, order = values.sort()
+    near = ordered.diff() <= _ROUNDING * largest
+    out = torch.zeros(len(values), dtype=torch.bool)
+    out[order[1:]] = near
+    out[order[:-1]] |= near
+    return out

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Rows in a form that skorch takes, torch Datasets with labels from elsewhere above all.
+
+skorch takes (X, y) pairs only. The rows of a pool have no labels to give, and those that were
+asked for come as an array of their own. What an item of a Dataset is, the rows of its batches
+say: by default a pair's first part or all there is, with a `collate_fn` of one's own whatever that
+takes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.utils.data import Dataset
+
+
+def for_skorch(X, labels=None, *, net=None):
+    """Return X in a form that skorch can take rows from; most are as they stand.
+
+    Parameters
+    ----------
+    X : object
+        The rows. Sparse arrays become sparse matrices; a torch Dataset gives `labels`.
+    labels : array-like or None, default=None
+        Labels for a Dataset; None: its own, and zeros where it has none.
+    net : skorch.NeuralNet or None, default=None
+        Which net takes them: its own `collate_fn` may make pairs of whatever the Dataset gives.
+        With `labels` it is a clone that is about to be fitted, and its `collate_fn` is wrapped
+        where it would not take (x, label) pairs.
+    """
+    if sparse.issparse(X):
+        return sparse.csr_matrix(X)
+    if not isinstance(X, Dataset) or not len(X):
+        return X
+    first = X[0]
+    if labels is None:
+        labelled = isinstance(first, tuple) and len(first) == 2 and first[1] is not None
+        if labelled or _is_pair(first) or _makes_pairs(_collate_of(net, "valid"), first):
+            return X
+        return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
+    if len(X) != len(labels):
+        raise ValueError(f"X has {len(X)} rows, y has {len(labels)}.")
+    collate = _collate_of(net, "train")
+    if collate is not None and not isinstance(collate, _Relabelling):
+        try:
+            taken = _makes_pairs(collate, (_input_of(first), labels[0]))
+        except ValueError:
+            taken = False
+        if not taken and _makes_pairs(collate, first):
+            for iterator in ("train", "valid"):
+                own = _collate_of(net, iterator)
+                if own is not None:
+                    net.set_params(**{f"iterator_{iterator}__collate_fn": _Relabelling(own)})
+            return _Labelled(X, labels)
+    _input_of(first)  # says what is wrong with it
+    return WithLabels(X, labels)
+
+
+class WithLabels(Dataset):
+    """The rows of a torch Dataset with other labels, or with any where it has none.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Gives x or (x, y) for a position.
+    labels : array-like of shape (n_rows,)
+        The labels to give instead.
+    """
+
+    def __init__(self, dataset, labels):
+        self.dataset = dataset
+        self.labels = torch.as_tensor(labels)
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, position):
+        return _input_of(self.dataset[position]), self.labels[position]
+
+
+class _Item(NamedTuple):
+    """What a Dataset gives, and the label that counts."""
+
+    item: Any
+    label: torch.Tensor
+
+
+class _Labelled(WithLabels):
+    """The items of a Dataset as they are, each with a label beside it; for `_Relabelling`."""
+
+    def __getitem__(self, position):
+        return _Item(self.dataset[position], self.labels[position])
+
+
+class _Relabelling:
+    """A `collate_fn` whose batches have the labels that lie beside the items.
+
+    Parameters
+    ----------
+    collate_fn : callable
+        Makes the batches. What has no label beside it goes through it as it is.
+    """
+
+    def __init__(self, collate_fn):
+        self.collate_fn = collate_fn
+
+    def __call__(self, items):
+        if not isinstance(items[0], _Item):
+            return self.collate_fn(items)
+        batch, _ = self.collate_fn([each.item for each in items])
+        return batch, torch.stack([each.label for each in items])
+
+
+def _collate_of(net, iterator: str):
+    """Return the `collate_fn` of one's own that a net has for training or prediction."""
+    return None if net is None else net.get_params_for(f"iterator_{iterator}").get("collate_fn")
+
+
+def _makes_pairs(collate, item) -> bool:
+    """Tell whether a `collate_fn` makes (X, y) of an item."""
+    try:
+        batch = collate([item])
+    except Exception:  # there is none, or it does not take such items
+        return False
+    return isinstance(batch, (tuple, list)) and len(batch) == 2
+
+
+def _is_pair(item) -> bool:
+    """Tell whether a list is an (x, y) pair: one number after another is a row itself."""
+    return isinstance(item, list) and len(item) == 2 and not _is_single(item[0])
+
+
+def _is_single(value) -> bool:
+    return not isinstance(value, (dict, list, tuple)) and np.ndim(value) == 0
+
+
+def _input_of(item):
+    """Return the x of what a Dataset gives."""
+    if _is_pair(item):
+        return item[0]
+    if not isinstance(item, tuple):
+        return item
+    if len(item) == 1 or (len(item) == 2 and math.prod(np.shape(item[1])) <= 1):
+        return item[0]
+    kinds = ", ".join(type(part).__name__ for part in item)
+    raise ValueError(
+        f"the torch Dataset gives ({kinds}) for a row, of which one part at most can be a label, "
+        "and labels are given as y: have it give x, or (x, label). Several inputs go into one x "
+        "as a dict by the names of forward's arguments."
+    )

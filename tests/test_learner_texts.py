@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Texts in a learner: Datasets in every form, rows of several lengths, networks for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from on_cpu import represent
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset, TensorDataset
+
+from skbait import (
+    ActiveLearner,
+    BaitQuery,
+    MarginQuery,
+    RandomQuery,
+    get_query_names,
+    make_query,
+)
+
+TOKENS = np.random.default_rng(0).integers(1, 20, (90, 6))
+LENGTHS = 2 + np.arange(90) % 5
+TOPIC = (TOKENS[:, 0] > 10).astype(int)
+
+
+class Bag(nn.Module):
+    """The mean of the embedded tokens but for those that are zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(20, 8, padding_idx=0)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, X, mask=None):
+        summed = self.embed(X).sum(1)
+        return self.head(summed / (X != 0).sum(1, keepdim=True))
+
+
+def text_net(collate=None, cls=NeuralNetClassifier, module=Bag, **params):
+    settings = {
+        "criterion": nn.CrossEntropyLoss,
+        "max_epochs": 2,
+        "train_split": None,
+        "verbose": 0,
+        "classes": [0, 1],
+        "batch_size": 16,
+    }
+    if collate is not None:
+        settings |= {f"iterator_{kind}__collate_fn": collate for kind in ("train", "valid")}
+    return cls(module, **settings | params)
+
+
+class Texts(Dataset):
+    """Texts of several lengths, an item each as `give` makes it of tokens and label."""
+
+    def __init__(self, give, rows=slice(None)):
+        self.rows = [row[:n] for row, n in zip(TOKENS[rows], LENGTHS[rows], strict=True)]
+        self.labels, self.give = TOPIC[rows], give
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, position):
+        return self.give(self.rows[position], self.labels[position])
+
+
+def as_objects(rows):
+    return np.array([*rows, None], dtype=object)[:-1]
+
+
+def pad(texts):
+    return pad_sequence([torch.as_tensor(text) for text in texts], batch_first=True)
+
+
+def collate_pairs(items):
+    texts = [item[0] if isinstance(item, tuple) else item for item in items]
+    labels = [item[1] if isinstance(item, tuple) else 0 for item in items]
+    return pad(texts), torch.tensor([int(label) for label in labels])
+
+
+def collate_dicts(items):
+    ids = pad([item["ids"] for item in items])
+    return {"X": ids, "mask": ids != 0}, torch.tensor([int(item["label"]) for item in items])
+
+
+def collate_triples(items):
+    texts, lengths, labels = zip(*items, strict=True)
+    assert [len(text) for text in texts] == list(lengths)
+    return pad(texts), torch.tensor([int(label) for label in labels])
+
+
+ITEMS = {
+    "tensors": (lambda text, label: torch.as_tensor(text), collate_pairs),
+    "lists": (lambda text, label: text.tolist(), collate_pairs),
+    "pairs": (lambda text, label: (text, label), collate_pairs),
+    "dicts": (lambda text, label: {"ids": text, "label": label}, collate_dicts),
+    "triples": (lambda text, label: (text, len(text), label), collate_triples),
+}
+
+
+@pytest.mark.parametrize("update", ["refit", "laplace"])
+@pytest.mark.parametrize("kind", ITEMS)
+def test_datasets_of_texts_in_every_form(kind, update):
+    """The same texts, labels and net: whatever an item is, the same is learned and chosen."""
+    give, collate = ITEMS[kind]
+    padded = pad([row[:n] for row, n in zip(TOKENS, LENGTHS, strict=True)]).numpy()
+    plain = ActiveLearner(text_net(), BaitQuery(), update=update, random_state=0)
+    plain.fit(padded[:40], TOPIC[:40]).teach(padded[40:50], TOPIC[40:50])
+    y = 1 - TOPIC  # the labels that are taught count, not those that the Dataset has
+    learner = ActiveLearner(text_net(collate), BaitQuery(), update=update, random_state=0)
+    learner.fit(Texts(give, slice(0, 40)), TOPIC[:40])
+    learner.teach(Texts(give, slice(40, 50)), TOPIC[40:50])
+    pool = Texts(give, slice(50, 90))
+    np.testing.assert_array_equal(learner.query(pool, 5), plain.query(padded[50:], 5))
+    expected = plain.predict_proba(padded[50:])
+    np.testing.assert_allclose(learner.predict_proba(pool), expected, atol=1e-6)
+    other = ActiveLearner(text_net(collate, lr=1.0, max_epochs=30), RandomQuery(), random_state=0)
+    other.fit(Texts(give), y)
+    assert np.mean(other.predict(Texts(give)) == y) > 0.8
+
+
+def test_a_dataset_of_more_than_a_label_beside_x_is_refused():
+    mask = torch.ones(90, 6)
+    with pytest.raises(ValueError, match=r"gives \(Tensor, Tensor\) for a row.* as a dict"):
+        ActiveLearner(text_net()).fit(TensorDataset(torch.as_tensor(TOKENS), mask), TOPIC)
+
+
+def test_texts_of_several_lengths_in_a_pipeline():
+    texts = [row[:n].tolist() for row, n in zip(TOKENS, LENGTHS, strict=True)]
+    pipe = make_pipeline(FunctionTransformer(lambda rows: pad(list(rows)).numpy()), text_net())
+    for kind in (list, lambda rows: [np.array(row) for row in rows], as_objects):
+        learner = ActiveLearner(pipe, BaitQuery(), random_state=0)
+        learner.fit(kind(texts[:40]), TOPIC[:40]).teach(kind(texts[40:50]), TOPIC[40:50])
+        assert len(set(learner.query(kind(texts[50:]), 5).tolist())) == 5
+        assert learner.predict(kind(texts[:1])).shape == (1,)
+        assert not hasattr(learner, "n_features_in_")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_first_document_does_not_say_how_long_all_are(nested):
+    documents = [["a", "b", "c"], ["d", "e"], ["a", "c"], ["e", "d", "d"]] * 5
+    if nested:
+        documents = [[words, words[:1]] for words in documents]
+
+    def analyzer(words):
+        return [word for part in words for word in part]
+
+    model = make_pipeline(TfidfVectorizer(analyzer=analyzer), LogisticRegression())
+    learner = ActiveLearner(model, MarginQuery(), random_state=0).fit(documents, [0, 1] * 10)
+    learner.teach(documents[1:3], [1, 0], X_val=documents[1:], y_val=[1, 0] * 9 + [1])
+    assert len(learner.query(documents[1:], 2)) == 2
+    assert learner.predict(documents[1:]).shape == (19,)
+
+
+class InADict(nn.Module):
+    """Returns its logits in a dict, as networks for text do."""
+
+    def __init__(self):
+        super().__init__()
+        self.bag = Bag()
+
+    def forward(self, X):
+        return {"logits": self.bag(X)}
+
+
+class OfDicts(NeuralNetClassifier):
+    def get_loss(self, y_pred, y_true, *args, **kwargs):
+        return super().get_loss(y_pred["logits"], y_true, *args, **kwargs)
+
+
+def test_networks_that_return_a_dict():
+    net = text_net(
+        cls=OfDicts,
+        module=InADict,
+        predict_nonlinearity=lambda output: torch.softmax(output["logits"], -1),
+    )
+    learner = ActiveLearner(net, BaitQuery(), random_state=0).fit(TOKENS[:40], TOPIC[:40])
+    assert len(learner.query(TOKENS[40:], 3)) == 3
+    seen = represent(learner, TOKENS[40:])
+    expected = learner.predict_proba(TOKENS[40:])
+    np.testing.assert_allclose(seen.probabilities, expected, atol=1e-6)
+    with pytest.raises(TypeError, match=r"returns dict, .*override `infer` on the net"):
+        ActiveLearner(net.set_params(predict_nonlinearity="auto")).fit(TOKENS, TOPIC)
+
+
+@pytest.mark.parametrize("name", get_query_names())
+def test_equal_rows_are_chosen_alike_whatever_the_size_of_a_batch(name):
+    """What a network gives for equal rows differs by rounding, by their place in a batch."""
+    if name == "boss":
+        pytest.skip("an oracle, which needs labels")
+    pool = TOKENS[np.random.default_rng(1).integers(40, 60, 120)]
+    net = text_net().fit(TOKENS[:40], TOPIC[:40])
+    found = set()
+    for size in (64, 7, 1):
+        net.set_params(batch_size=size)
+        strategy = make_query(name, estimator=FrozenEstimator(net), random_state=0)
+        found.add(tuple(strategy.fit(TOKENS[:40], TOPIC[:40]).query(pool, 6).tolist()))
+    assert len(found) == 1
+
+
+def test_features_beyond_all_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("skbait.representation.rows.memory_bytes", lambda device: 1e6)
+    model = make_pipeline(HashingVectorizer(), LogisticRegression())
+    texts = [f"word{i} word{i % 7}" for i in range(40)]
+    learner = ActiveLearner(model, BaitQuery()).fit(texts, [0, 1] * 20)
+    with pytest.raises(MemoryError, match=r"^features of 40 rows.* \(n_features= of a Hash"):
+        learner.query(texts, 2)
