@@ -121,7 +121,7 @@ API_REFERENCE = {
                 [
                     "data.num_rows",
                     "data.take_rows",
-                    "data.concatenate_rows",
+                    "joining.concatenate_rows",
                     "data.kind_of",
                     "data.row_shape",
                 ],

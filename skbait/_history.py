@@ -20,7 +20,7 @@ class Round:
     """One round of a learner: rows chosen and labelled, then a fit on everything labelled."""
 
     n_labels: int
-    positions: np.ndarray
+    positions: np.ndarray | None  # None where the learner did not choose
     query_time: float
     fit_time: float
     scores: dict[str, float] = field(default_factory=dict)
@@ -31,13 +31,13 @@ def as_table(rounds):
 
     Parameters
     ----------
-    rounds : list of Round
+    rounds : sequence of Round
         What happened, oldest first.
 
     Returns
     -------
     dict of str to ndarray or list
-        `n_labels`, `positions` (a list of int64 arrays), `query_time` and `fit_time`, and a
+        `n_labels`, `positions` (a list of int64 arrays or None), `query_time`, `fit_time`, and a
         column for each score, NaN in the rounds without held-out data.
     """
     table = {

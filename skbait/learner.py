@@ -14,18 +14,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from skbait._cycle import (
-    Extras,
-    Memory,
-    Seeds,
-    as_seen_by,
-    choose,
-    fit_round,
-    followed,
-    is_update_due,
-    start,
-    updated,
-)
+from skbait._cycle import as_seen_by, choose, fit_round, followed, is_update_due, updated
 from skbait._delegation import (
     COLUMNS,
     DelegationMixin,
@@ -34,6 +23,7 @@ from skbait._delegation import (
     columns_of,
 )
 from skbait._history import HeldOut, as_table
+from skbait._memory import Extras, Memory, Seeds
 from skbait._oracle import Oracle
 from skbait._sklearn import (
     HasMethods,
@@ -43,6 +33,7 @@ from skbait._sklearn import (
     StrOptions,
     fit_context,
 )
+from skbait._start import start
 from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
     can_give_head,
@@ -292,7 +283,7 @@ class ActiveLearner(
         context.call_on_fit_task_begin(
             estimator=self, X=lambda: take_rows(X, oracle.asked), y=lambda: oracle.labels
         )
-        model, memory, chosen, query_time, n_known = None, None, oracle.asked, np.nan, 0
+        model, memory, chosen, query_time = None, None, oracle.asked, np.nan
         for _ in range(n_rounds):
             task = context.subcontext(task_name="round")
             with followed(self._get_estimator(), task, self) as estimator:
@@ -319,9 +310,8 @@ class ActiveLearner(
                     held_out=held_out,
                     chosen=chosen,
                     query_time=query_time,
-                    update=self._update_of(model, memory, n_known),
+                    update=self._update_of(model, memory),
                 )
-                n_known = len(memory.y)
             state = columns | fitted_state(model, memory)
             if self._end_task(task, memory, state):
                 break
@@ -331,7 +321,7 @@ class ActiveLearner(
 
     @fit_context(prefer_skip_nested_validation=False)
     def teach(self, X, y, *, X_val=None, y_val=None, **fit_params):
-        """Take in further labelled rows and fit a fresh clone on everything labelled.
+        """Take in further labelled rows: fit a fresh clone on all, or update the model.
 
         Parameters
         ----------
@@ -365,7 +355,6 @@ class ActiveLearner(
         held_out = self._held_out(X_val, y_val, routed.scorer, before_training=trains)
         check_like(X_val, vars(self))
         memory = self._memory
-        n_known = len(memory.y)
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
         to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
         taught = take_rows(X, known)
@@ -382,7 +371,7 @@ class ActiveLearner(
                 held_out=held_out,
                 chosen=None,
                 query_time=np.nan,
-                update=self._update_of(self.estimator_, memory, n_known),
+                update=self._update_of(self.estimator_, memory),
             )
         state = columns | fitted_state(model, memory)
         self._end_task(task, memory, state)
@@ -460,7 +449,7 @@ class ActiveLearner(
         if asked_for and isinstance(strategy, BaseQuery):
             as_seen_by(strategy, self._get_estimator())._check_settings()
 
-    def _update_of(self, model, memory, n_known):
+    def _update_of(self, model, memory):
         """Return what updates a model by the labels it does not know; None: train afresh."""
         if self.update == "laplace" and memory.fit_params.by_row:
             raise ValueError(
@@ -472,10 +461,10 @@ class ActiveLearner(
             self.update, self.refit_every, memory
         ):
             return None
-        if not np.isin(memory.y[n_known:], model.classes_).all():
+        if not np.isin(memory.y[memory.n_known :], model.classes_).all():
             # a later training would refuse such a label, and then each one after it
             check_labels(self._get_estimator().estimator, memory.X, memory.y)
-        return partial(updated, model, memory, n_known)
+        return partial(updated, model, memory)
 
     def _get_strategy(self):
         return BaitQuery() if self.query_strategy is None else self.query_strategy

@@ -18,7 +18,8 @@ from skorch.helper import SliceDict
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
 from skbait import _backend
-from skbait.utils.data import concatenate_rows, kind_of, num_rows, row_shape, take_rows
+from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.joining import concatenate_rows
 from skbait.utils.targets import as_vector, has_label, tidy
 from skbait.utils.validation import (
     check_finite,

@@ -118,7 +118,8 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
     probabilities; the covariance is that of one row. The classes of a one-against-rest head
     (`SGDClassifier` with more than two) keep their sigmoids: each residual is y_k - sigmoid(z_k),
     and probabilities are scaled to a sum of one as the estimator does. A class first seen in an
-    update starts with weights of zero. A bias of zeros counts as none.
+    update starts with weights of zero, and in a full covariance with the prior alone, so that it
+    is predicted nearly everywhere at first (a warning says so). A bias of zeros counts as none.
 
     **Which update.** "newton" with ``likelihood="categorical", prior_precision="auto"`` comes
     closest to retraining, whatever way the estimator is trained: see ``benchmarks/README.md``.
@@ -379,6 +380,11 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
             weights = _weights_of(estimator, fit_params)
             if weights is not None:
                 weights = np.broadcast_to(np.asarray(weights), (num_rows(X),))
+                if not (weights >= 0).all():
+                    raise ValueError(
+                        f"sample_weight holds {weights[~(weights >= 0)][0]}: weights in a "
+                        "posterior are 0 or more."
+                    )
                 weights = torch.as_tensor(weights.copy(), device=mean.device)
             posterior = posterior_of_head(
                 mean,

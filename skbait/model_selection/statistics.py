@@ -55,7 +55,7 @@ def area_under_curve(results, *, score="score"):
     See Also
     --------
     mean_curves : The curves themselves, averaged over the seeds.
-    summarize_strategies : Areas, final scores and win rates in one table.
+    summarize_strategies : Areas, final scores and labels saved, in one table.
 
     Notes
     -----
@@ -334,7 +334,7 @@ def labels_saved(results, *, baseline="random", score="score"):
 
     See Also
     --------
-    summarize_strategies : Areas, final scores and win rates in one table.
+    summarize_strategies : Areas, final scores and labels saved, in one table.
     compare_strategies : Makes the results.
 
     Notes

@@ -142,7 +142,7 @@ class BossQuery(EnsembleQuery):
 
     The T trainings are one, of T heads together, in float64 and in the same order of rows (see
     ``skbait.numerics.heads``). With R = L + n, K classes and D features it takes
-    O(n_epochs · T · R · K · min(R, D)), and `update="laplace"` O(T·(n·D² + n³) + D³); the T
+    O(n_epochs · T · R · K · min(R, D)), and ``update="laplace"`` O(T·(n·D² + n³) + D³); the T
     choices of members from at most `max_subpool` rows come on top, and are most of the time for
     small R. Batches of the same rows are trained once.
 

@@ -344,7 +344,7 @@ def check_data_unchanged(strategy, data=None):
 
 
 def check_global_random_states(strategy, data=None):
-    """Neither fit nor query changes a global random state, or heeds it when seeded."""
+    """Neither fit nor query changes a global random state."""
     d = make_data(data)
 
     def states():
