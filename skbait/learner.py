@@ -38,6 +38,7 @@ from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
     can_give_head,
     can_represent,
+    probabilities,
     probabilities_adapter,
     represent_adapter,
 )
@@ -463,7 +464,8 @@ class ActiveLearner(
             return None
         if not np.isin(memory.y[memory.n_known :], model.classes_).all():
             # a later training would refuse such a label, and then each one after it
-            check_labels(self._get_estimator().estimator, memory.X, memory.y)
+            found, _ = probabilities(model.estimator_, take_rows(memory.X, np.arange(1)))
+            check_labels(self._get_estimator().estimator, memory.y, found.shape[1])
         return partial(updated, model, memory)
 
     def _get_strategy(self):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn import config_context
 from skorch.helper import SliceDict
-from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
 from skbait import _backend
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
@@ -149,6 +149,32 @@ def test_datasets_stay_flat_in_cycles(rng):
     np.testing.assert_array_equal(np.stack([np.asarray(x) for x, _ in rows]), expected)
     assert isinstance(rows, Subset)
     assert {id(each) for each in rows.dataset.datasets} == {id(pool), id(other)}
+
+
+def test_rows_of_datasets_by_their_place_from_the_end():
+    first, second = CONTAINERS["dataset"](ARRAY), CONTAINERS["dataset"](10 + ARRAY)
+    both, everything = ConcatDataset([first, second]), np.concatenate([ARRAY, 10 + ARRAY])
+    cases = (
+        (Subset(both, [-1, -8, 2]), everything[[-1, -8, 2]]),
+        (ConcatDataset([first, Subset(second, [-1])]), everything[[*range(6), -1]]),
+        (Subset(Subset(first, [-2, -1]), [-1]), ARRAY[[-1]]),
+    )
+    for dataset, expected in cases:
+        order = np.arange(len(expected))[::-1]
+        taken = take_rows(dataset, order)
+        np.testing.assert_array_equal([np.asarray(x) for x, _ in taken], expected[order])
+
+
+class Named(Dataset):
+    """Rows that go by names, and have no number."""
+
+    def __getitem__(self, name):
+        return torch.tensor([float(ord(name))]), 0
+
+
+def test_rows_of_datasets_that_go_by_names():
+    taken = take_rows(take_rows(Subset(Named(), ["a", "b", "c"]), [2, 0]), [1])
+    assert taken[0][0].item() == ord("a")
 
 
 def test_memory_map_is_read_by_row(tmp_path):

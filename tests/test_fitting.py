@@ -605,8 +605,13 @@ def test_trap_iterator_that_leaves_out_rows(no_training, setting):
 class Interrupting(Callback):
     """Presses Ctrl-C in the second epoch, or ends the training as callbacks of skorch do."""
 
+    begun = 0
+
     def __init__(self, how):
         self.how = how
+
+    def on_train_begin(self, net, **kwargs):
+        Interrupting.begun += 1
 
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == 2 and self.how == "signal":
@@ -621,6 +626,11 @@ def test_ctrl_c_ends_the_fit_and_not_only_the_training():
     with pytest.raises(KeyboardInterrupt):
         fit_clone(trained, X, Y, random_state=0)
     assert signal.getsignal(signal.SIGINT) is handler
+    Interrupting.begun = 0
+    search = GridSearchCV(iris_net(callbacks=[Interrupting("signal")]), {"lr": [0.1, 0.2]})
+    with pytest.raises(KeyboardInterrupt):
+        fit_clone(search, X, Y, random_state=0)
+    assert Interrupting.begun == 1, "the rest of the search was trained first"
     learner = ActiveLearner(iris_net(max_epochs=5), MarginQuery(), random_state=0)
     learner.fit(X[::5], Y[::5])
     learner.set_params(estimator__callbacks=[Interrupting("signal")])

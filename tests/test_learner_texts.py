@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNetClassifier
+from skorch.dataset import ValidSplit
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, TensorDataset
@@ -125,6 +126,60 @@ def test_datasets_of_texts_in_every_form(kind, update):
     other = ActiveLearner(text_net(collate, lr=1.0, max_epochs=30), RandomQuery(), random_state=0)
     other.fit(Texts(give), y)
     assert np.mean(other.predict(Texts(give)) == y) > 0.8
+
+
+@pytest.mark.parametrize("split", [None, ValidSplit(4)])
+def test_a_net_that_was_fitted_is_fitted_again(split):
+    give, collate = ITEMS["triples"]
+    learner = ActiveLearner(text_net(collate, train_split=split), MarginQuery(), random_state=0)
+    learner.fit(Texts(give), TOPIC)
+    again = ActiveLearner(learner.estimator_, MarginQuery(), random_state=0).fit(
+        Texts(give), TOPIC
+    )
+    expected = learner.predict_proba(Texts(give))
+    np.testing.assert_allclose(again.predict_proba(Texts(give)), expected, atol=1e-6)
+    assert learner.estimator.iterator_train__collate_fn is collate
+
+
+def collate_sorted(items):
+    items.sort(key=lambda item: -item[1])  # as packing wants them
+    return collate_triples(items)
+
+
+def test_a_collate_fn_that_sorts_its_rows_is_refused():
+    """Labels that are given as y would be those of other rows."""
+    with pytest.raises(ValueError, match=r"collate_fn of the net puts the rows .*enforce_sorted"):
+        ActiveLearner(text_net(collate_sorted)).fit(Texts(ITEMS["triples"][0]), TOPIC)
+
+
+def test_labels_in_a_dataset_may_be_one_of_many_or_more_than_numbers():
+    one_hot = (lambda text, label: (torch.as_tensor(text), torch.eye(2)[label]), collate_pairs)
+    described = (lambda text, label: (torch.as_tensor(text), (label, "why")), collate_pairs)
+    padded = pad([row[:n] for row, n in zip(TOKENS, LENGTHS, strict=True)])
+    alone = [[row] for row in padded]
+    for give, data in ((one_hot[0], None), (described[0], None), (None, alone)):
+        rows = Padded(give, padded) if data is None else Listed(data)
+        assert ActiveLearner(text_net(), MarginQuery()).fit(rows, TOPIC).n_labels_ == 90
+
+
+class Listed(Dataset):
+    """Items as they are."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, position):
+        return self.items[position]
+
+
+class Padded(Listed):
+    """Padded texts, an item each as `give` makes it."""
+
+    def __init__(self, give, padded):
+        super().__init__([give(row, label) for row, label in zip(padded, TOPIC, strict=True)])
 
 
 def test_a_dataset_of_more_than_a_label_beside_x_is_refused():

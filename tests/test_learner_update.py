@@ -211,6 +211,17 @@ def test_a_label_that_no_training_would_take_is_refused_at_once(rows):
     assert learner.n_labels_ == 50
 
 
+def test_a_label_without_an_output_in_a_pipeline(rows):
+    X, y = rows[0].astype(np.float32), rows[1]
+    net = make_net().set_params(classes=None, module=Counting)
+    model = make_pipeline(StandardScaler(), net)
+    learner = ActiveLearner(model, MarginQuery(), update="laplace", refit_every=8, random_state=0)
+    learner.fit(X[:40], y[:40])
+    with pytest.raises(ValueError, match=r"y has 5 classes .* has 4 outputs"):
+        learner.teach(X[40:42], [4, 0])
+    assert learner.teach(X[40:60], y[40:60]).n_labels_ == 60
+
+
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("covariance", ["shared", "full"])
 @pytest.mark.parametrize("prediction", ["mean_field", "plain"])

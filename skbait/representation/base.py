@@ -200,7 +200,8 @@ def unknown_part(estimator, can: Callable[..., bool]) -> tuple[object, str]:
     """
     part = estimator
     for each in layers_of(estimator):
-        if can(each):
+        # what takes only features of what it holds (a calibration) has to answer for itself
+        if can(each) or (can_represent(part) and not can_represent(each)):
             break
         part = each
         if can.dispatch(type(each)) is can.dispatch(object):

@@ -8,22 +8,24 @@ import hashlib
 import numpy as np
 import torch
 
-from skbait.utils.data import kind_of, on_host, take_rows
+from skbait.utils.data import kind_of, on_host
 
 # Outputs for rows of equal content differ by no more than this part of the largest ones: rounding.
-_ROUNDING = 1e-5
+_ROUNDING = 5e-6
 # Directions along which outputs are compared before the content is.
 _DIRECTIONS = 4
 
 
-def contents_of(X) -> list[bytes] | None:
-    """Return what tells the content of every row, None where it cannot be told.
+def contents_of(X, rows=None) -> list[bytes] | None:
+    """Return what tells the content of rows, None where it cannot be told.
 
     Parameters
     ----------
     X : object
         N rows: an array, a tensor, a data frame of numbers, or a dict of these; of anything else
         the content is not known.
+    rows : sequence of int or None, default=None
+        Which rows; None: all.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def contents_of(X) -> list[bytes] | None:
     """
     kind = kind_of(X)
     if kind == "dict":
-        parts = [contents_of(X[name]) for name in sorted(X)]
+        parts = [contents_of(X[name], rows) for name in sorted(X)]
         if any(part is None for part in parts):
             return None
         return [b"".join(row) for row in zip(*parts, strict=True)]
@@ -47,9 +49,9 @@ def contents_of(X) -> list[bytes] | None:
         return None
     start = hashlib.blake2b(f"{X.dtype.str}{X.shape[1:]}".encode(), digest_size=16)
     contents = []
-    for row in X:
+    for row in range(len(X)) if rows is None else rows:
         digest = start.copy()
-        digest.update(np.ascontiguousarray(row))
+        digest.update(np.ascontiguousarray(X[row]))
         contents.append(digest.digest())
     return contents
 
@@ -69,8 +71,8 @@ def see_alike(X, outputs: list[torch.Tensor]) -> None:
 
     Notes
     -----
-    Only the content of rows is looked at whose outputs are those of another row but for rounding:
-    O(N·m + N log N) where there are none.
+    The content is looked at of those rows only whose outputs lie next to another row's along a few
+    directions, a part of them in large pools: O(N·m + N log N) beside that.
     """
     suspects = torch.arange(len(outputs[0]))
     generator = torch.Generator().manual_seed(0)
@@ -78,13 +80,11 @@ def see_alike(X, outputs: list[torch.Tensor]) -> None:
         directions = torch.randn(output.shape[1], _DIRECTIONS, generator=generator)
         for along in (output.float() @ directions.to(output.device)).T.cpu():
             suspects = suspects[_near_another(along[suspects], float(along.abs().max()))]
-    if not len(suspects):
-        return
-    contents = contents_of(take_rows(X, suspects.numpy()))
+    rows = suspects.tolist()
+    contents = contents_of(X, rows)
     if contents is None:
         return
     first: dict[bytes, int] = {}
-    rows = suspects.tolist()
     like = [first.setdefault(each, row) for row, each in zip(rows, contents, strict=True)]
     if like != rows:
         for output in outputs:

@@ -291,6 +291,8 @@ class _NetRows:
                 scores = scores.reshape(-1) if scores.ndim == 0 else scores
                 columns = 1 if scores.ndim < 2 else scores.shape[1]
                 self._check_calls(len(scores), columns)
+                if self.layer_name is None:  # else there are the features
+                    self.buffer.add("scores", scores.reshape(len(scores), -1))
                 if isinstance(output, torch.Tensor):  # else it is done
                     scores = nonlinearity(scores)
                 self.buffer.add("outputs", _one_matrix(scores))

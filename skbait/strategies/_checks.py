@@ -170,7 +170,8 @@ def draw_subset(subset_size, n_pool, n, rng):
     if subset_size is None:
         return None
     whole = isinstance(subset_size, numbers.Integral)
-    size = min(n_pool, int(subset_size) if whole else math.ceil(subset_size * n_pool - 1e-9))
+    part = math.ceil(subset_size * n_pool - 1e-9)  # 0.07 of 100 are 7, not 8
+    size = min(n_pool, int(subset_size) if whole else max(1, part))
     if size < n:
         raise ValueError(
             f"subset_size={subset_size!r} draws {size} of the {n_pool} candidates, fewer than "

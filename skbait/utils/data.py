@@ -204,7 +204,7 @@ def take_rows(X, positions):
         return (X if X.format in _INDEXABLE else X.tocsr())[positions]
     if kind == "dataset":
         positions = positions if whole_numbers else np.arange(len(X))[positions]
-        return subset_of(X, positions.tolist())
+        return subset_of(X, positions)
     if kind == "frame":
         return safe_indexing(X, positions)
     if kind == "list":

@@ -242,26 +242,26 @@ def _n_outputs(net: NeuralNet, X) -> int | None:
     return 2 if columns == 1 and has_binary_loss(net) else columns
 
 
-def check_labels(estimator, X, y) -> None:
+def check_labels(estimator, y, n_outputs: int) -> None:
     """Refuse labels that a net inside an estimator has no outputs for.
 
     Parameters
     ----------
     estimator : object
         The estimator, not fitted; one without a net passes.
-    X : object
-        Some rows, for which the outputs of the net are counted.
     y : ndarray of shape (n_rows,)
         All labels known.
+    n_outputs : int
+        How many columns of probabilities the estimator gave once it was fitted.
 
     Raises
     ------
     ValueError
         What `fit_clone` would raise.
     """
-    net, sees_X = _net_inside(estimator)
+    net, _ = _net_inside(estimator)
     if net is not None:
-        label_columns(net, y, None, _n_outputs(net, X) if sees_X else None)
+        label_columns(net, y, None, n_outputs)
 
 
 def check_dtype(estimator, X, *, name: str) -> None:
@@ -309,7 +309,7 @@ def _check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:
             if X is None:
                 dataset = Dataset(np.zeros((len(codes), 1), dtype=np.float32))
             else:
-                dataset = net.get_dataset(for_skorch(X, codes))
+                dataset = net.get_dataset(for_skorch(X, codes, net=clone(net)))
             train, _ = split(dataset, codes, **fit_params)
         except Exception as error:
             if not isinstance(split, ValidSplit):

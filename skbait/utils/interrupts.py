@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the block if Ctrl-C was pressed inside it.
+    """Let Ctrl-C come out of the block as KeyboardInterrupt, whoever would catch it inside.
 
     skorch catches it, and gives back a network that was trained in part, as if nothing had
     happened. Callbacks end a training by raising KeyboardInterrupt themselves (``EarlyStopping``
@@ -22,21 +22,22 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    pressed = False
 
     def note(number, frame):
-        nonlocal pressed
         try:
             return handler(number, frame)
         except KeyboardInterrupt:
-            pressed = True
-            raise
+            raise _Pressed from None
 
     signal.signal(signal.SIGINT, note)
     try:
         yield
+    except _Pressed:
+        raise KeyboardInterrupt from None
     finally:
         if signal.getsignal(signal.SIGINT) is note:
             signal.signal(signal.SIGINT, handler)
-    if pressed:
-        raise KeyboardInterrupt
+
+
+class _Pressed(BaseException):
+    """Ctrl-C, as nobody catches it on the way."""

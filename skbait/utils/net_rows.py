@@ -9,13 +9,15 @@ takes.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch.utils.data import Dataset
+
+# Rows on which it is tried whether a `collate_fn` keeps their order.
+_TRIED = 64
 
 
 def for_skorch(X, labels=None, *, net=None):
@@ -38,22 +40,26 @@ def for_skorch(X, labels=None, *, net=None):
         return X
     first = X[0]
     if labels is None:
-        labelled = isinstance(first, tuple) and len(first) == 2 and first[1] is not None
-        if labelled or _is_pair(first) or _makes_pairs(_collate_of(net, "valid"), first):
+        paired = isinstance(first, tuple) or _is_pair(first)
+        labelled = paired and len(first) == 2 and first[1] is not None
+        if labelled or _makes_pairs(_collate_of(net, "valid"), first):
             return X
         return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
     if len(X) != len(labels):
         raise ValueError(f"X has {len(X)} rows, y has {len(labels)}.")
     collate = _collate_of(net, "train")
-    if collate is not None and not isinstance(collate, _Relabelling):
+    if isinstance(collate, _Relabelling):  # a net that was fitted before
+        collate = collate.collate_fn
+    if collate is not None:
         try:
             taken = _makes_pairs(collate, (_input_of(first), labels[0]))
         except ValueError:
             taken = False
         if not taken and _makes_pairs(collate, first):
+            _check_order(collate, X)
             for iterator in ("train", "valid"):
                 own = _collate_of(net, iterator)
-                if own is not None:
+                if own is not None and not isinstance(own, _Relabelling):
                     net.set_params(**{f"iterator_{iterator}__collate_fn": _Relabelling(own)})
             return _Labelled(X, labels)
     _input_of(first)  # says what is wrong with it
@@ -115,6 +121,20 @@ class _Relabelling:
         return batch, torch.stack([each.label for each in items])
 
 
+def _check_order(collate, dataset) -> None:
+    """Refuse a `collate_fn` that orders its rows, as far as their own labels tell."""
+    spread = np.linspace(0, len(dataset) - 1, min(len(dataset), _TRIED)).astype(int)
+    items = [dataset[i] for i in spread.tolist()]
+    together = torch.as_tensor(collate([*items])[1]).reshape(-1)  # it may sort the list itself
+    alone = torch.cat([torch.as_tensor(collate([item])[1]).reshape(-1) for item in items])
+    if not torch.equal(together, alone):
+        raise ValueError(
+            "collate_fn of the net puts the rows of a batch into another order, so that labels "
+            "given as y cannot be matched to them: have it keep the order (enforce_sorted=False "
+            "where sequences are packed), or have the Dataset give (x, label)."
+        )
+
+
 def _collate_of(net, iterator: str):
     """Return the `collate_fn` of one's own that a net has for training or prediction."""
     return None if net is None else net.get_params_for(f"iterator_{iterator}").get("collate_fn")
@@ -130,12 +150,20 @@ def _makes_pairs(collate, item) -> bool:
 
 
 def _is_pair(item) -> bool:
-    """Tell whether a list is an (x, y) pair: one number after another is a row itself."""
-    return isinstance(item, list) and len(item) == 2 and not _is_single(item[0])
+    """Tell whether a list is (x, y) or (x,): one number after another is a row itself."""
+    return isinstance(item, list) and len(item) in (1, 2) and not _is_single(item[0])
 
 
 def _is_single(value) -> bool:
     return not isinstance(value, (dict, list, tuple)) and np.ndim(value) == 0
+
+
+def _may_be_label(value) -> bool:
+    """Tell whether a value can be a label: one number, one class of many, or no numbers."""
+    if not hasattr(value, "shape"):
+        return True
+    numbers = np.asarray(value)
+    return numbers.size <= 1 or bool((numbers >= 0).all() and abs(numbers.sum() - 1) < 1e-3)
 
 
 def _input_of(item):
@@ -144,7 +172,7 @@ def _input_of(item):
         return item[0]
     if not isinstance(item, tuple):
         return item
-    if len(item) == 1 or (len(item) == 2 and math.prod(np.shape(item[1])) <= 1):
+    if len(item) == 1 or (len(item) == 2 and _may_be_label(item[1])):
         return item[0]
     kinds = ", ".join(type(part).__name__ for part in item)
     raise ValueError(

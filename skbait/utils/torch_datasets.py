@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 
-def subset_of(dataset: Dataset, positions: list[int]) -> Subset:
+def subset_of(dataset: Dataset, positions: np.ndarray) -> Subset:
     """Return some rows of a Dataset.
 
     A cycle takes rows of what it took and joined before, again and again: what lies in a
@@ -20,27 +18,26 @@ def subset_of(dataset: Dataset, positions: list[int]) -> Subset:
     ----------
     dataset : torch.utils.data.Dataset
         A map-style Dataset.
-    positions : list of int
-        Which rows; none is negative.
+    positions : ndarray of int64
+        Which rows.
 
     Returns
     -------
     torch.utils.data.Subset
         Of a Dataset that is neither, or of a ``ConcatDataset`` of some.
     """
-    if type(dataset) not in (Subset, ConcatDataset):
-        return Subset(dataset, positions)
-    rows = _looked_up(dataset, positions)
-    bases = {id(base): base for base, _ in rows}
-    if not bases:
-        return Subset(dataset, positions)
-    ends = list(accumulate(len(base) for base in bases.values()))
-    starts = dict(zip(bases, [0, *ends], strict=False))
-    joined = list(bases.values())
-    return Subset(
-        joined[0] if len(joined) == 1 else ConcatDataset(joined),
-        [starts[id(base)] + i for base, i in rows],
-    )
+    try:
+        bases, base_of, index = _looked_up(dataset, positions)
+    except TypeError:  # a Dataset of which the rows go by something else than numbers
+        return Subset(dataset, positions.tolist())
+    used, base_of = np.unique(base_of, return_inverse=True)
+    bases = [bases[k] for k in used.tolist()]
+    if len(bases) < 2:
+        return Subset(bases[0] if bases else dataset, index.tolist())
+    sizes = np.array([len(base) for base in bases])
+    index = np.where(index < 0, index + sizes[base_of], index)
+    starts = np.cumsum(sizes) - sizes
+    return Subset(ConcatDataset(bases), (starts[base_of] + index).tolist())
 
 
 def join_datasets(datasets: list[Dataset]) -> ConcatDataset:
@@ -62,18 +59,26 @@ def join_datasets(datasets: list[Dataset]) -> ConcatDataset:
     return ConcatDataset(flat)
 
 
-def _looked_up(dataset: Dataset, positions: list[int]) -> list[tuple[Dataset, int]]:
-    """Return for each position the Dataset that has the row, and its position there."""
+def _looked_up(dataset: Dataset, positions: np.ndarray):
+    """Return the Datasets below, and for each position in which of them it is, and where."""
     if type(dataset) is Subset:
-        return _looked_up(dataset.dataset, [dataset.indices[i] for i in positions])
+        indices = np.asarray(dataset.indices)
+        if indices.dtype.kind not in "iu":
+            raise TypeError
+        return _looked_up(dataset.dataset, indices[positions])
     if type(dataset) is not ConcatDataset:
-        return [(dataset, i) for i in positions]
+        return [dataset], np.zeros(len(positions), dtype=np.int64), positions
+    positions = np.where(positions < 0, positions + len(dataset), positions)
     part_of = np.searchsorted(dataset.cumulative_sizes, positions, side="right")
-    rows = [None] * len(positions)
+    number: dict[int, int] = {}  # of each Dataset below
+    bases, base_of, index = [], np.empty_like(positions), np.empty_like(positions)
     for k in np.unique(part_of).tolist():
-        part, places = dataset.datasets[k], np.flatnonzero(part_of == k).tolist()
+        part, places = dataset.datasets[k], np.flatnonzero(part_of == k)
         start = dataset.cumulative_sizes[k] - len(part)
-        found = _looked_up(part, [positions[place] - start for place in places])
-        for place, row in zip(places, found, strict=True):
-            rows[place] = row
-    return rows
+        below, below_of, index[places] = _looked_up(part, positions[places] - start)
+        for base in below:
+            if id(base) not in number:
+                number[id(base)] = len(bases)
+                bases.append(base)
+        base_of[places] = np.array([number[id(base)] for base in below])[below_of]
+    return bases, base_of, index
