@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import NamedTuple
 
 from sklearn import get_config
@@ -36,17 +35,9 @@ class Routed(NamedTuple):
     scorer: dict
 
 
-def _has_columns(X):
-    """Tell whether X is a table, be it a list of rows that hold numbers beside other things."""
-    if not isinstance(X, list):
-        return is_table(X)
-    rows = X and all(isinstance(row, (list, tuple)) and len(row) == len(X[0]) for row in X)
-    return bool(rows) and any(isinstance(value, numbers.Number) for value in X[0])
-
-
 def columns_of(X):
     """Return `n_features_in_` and `feature_names_in_` of X by name, as far as it has them."""
-    if not _has_columns(X):
+    if not is_table(X):
         return {}
     probe = BaseEstimator()
     validate_data(probe, X, skip_check_array=True)
@@ -55,7 +46,7 @@ def columns_of(X):
 
 def check_columns(learner, X):
     """Complain if X has other columns than those that a fitted learner knows."""
-    if _has_columns(X):
+    if is_table(X):
         validate_data(learner, X, reset=False, skip_check_array=True)
 
 

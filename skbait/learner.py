@@ -464,7 +464,7 @@ class ActiveLearner(
             return None
         if not np.isin(memory.y[memory.n_known :], model.classes_).all():
             # a later training would refuse such a label, and then each one after it
-            found, _ = probabilities(model.estimator_, take_rows(memory.X, np.arange(1)))
+            found, _ = probabilities(model.estimator_, take_rows(memory.X, np.arange(2)))
             check_labels(self._get_estimator().estimator, memory.y, found.shape[1])
         return partial(updated, model, memory)
 

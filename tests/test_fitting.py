@@ -640,6 +640,36 @@ def test_ctrl_c_ends_the_fit_and_not_only_the_training():
     assert vars(learner) == before
 
 
+class Nesting(Callback):
+    """Trains another net after each epoch, during which Ctrl-C is pressed."""
+
+    def on_epoch_end(self, net, **kwargs):
+        fit_clone(iris_net(callbacks=[Interrupting("signal")], max_epochs=3), X, Y)
+
+
+def test_ctrl_c_while_a_net_is_trained_within_the_training_of_another():
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit_clone(iris_net(callbacks=[Nesting()], max_epochs=3), X, Y)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_handler_may_say_what_it_raises():
+    class Stopped(KeyboardInterrupt):
+        pass
+
+    def stop(*_):
+        raise Stopped("by hand")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        with pytest.raises(Stopped, match="by hand"):
+            fit_clone(iris_net(callbacks=[Interrupting("signal")], max_epochs=3), X, Y)
+        assert signal.getsignal(signal.SIGINT) is stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_callbacks_end_a_training_by_an_interrupt():
     model = fit_clone(iris_net(callbacks=[Interrupting("callback")], max_epochs=5), X, Y)
     assert len(model.history) == 2

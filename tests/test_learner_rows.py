@@ -92,15 +92,6 @@ def test_objects_that_are_no_numbers():
     assert learner.score(rows, Y) == 1.0
 
 
-def test_columns_of_lists_that_are_tables():
-    """Words beside numbers stay a list, which has columns all the same."""
-    learner = ActiveLearner(encoded(), MarginQuery()).fit(MIXED, Y)
-    assert learner.n_features_in_ == 2
-    for call in (learner.predict, learner.query, lambda rows: learner.teach(rows, [1])):
-        with pytest.raises(ValueError, match="X has 3 features, but ActiveLearner is expecting 2"):
-            call([["A", 1, 2]])
-
-
 def test_new_categories_in_a_frame():
     frame = pd.DataFrame({"a": pd.Categorical(["p", "q"] * 30), "b": np.arange(60.0)})
     learner = ActiveLearner(HistGradientBoostingClassifier(max_iter=3), MarginQuery())

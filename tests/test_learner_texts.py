@@ -141,15 +141,42 @@ def test_a_net_that_was_fitted_is_fitted_again(split):
     assert learner.estimator.iterator_train__collate_fn is collate
 
 
-def collate_sorted(items):
-    items.sort(key=lambda item: -item[1])  # as packing wants them
-    return collate_triples(items)
+def by_length(collate):
+    def sort(items):
+        items.sort(key=lambda item: -len(item[0]))  # as packing wants them
+        return collate(items)
+
+    return sort
 
 
-def test_a_collate_fn_that_sorts_its_rows_is_refused():
-    """Labels that are given as y would be those of other rows."""
-    with pytest.raises(ValueError, match=r"collate_fn of the net puts the rows .*enforce_sorted"):
-        ActiveLearner(text_net(collate_sorted)).fit(Texts(ITEMS["triples"][0]), TOPIC)
+@pytest.mark.parametrize("label", [lambda label: label, lambda label: -1], ids=["known", "none"])
+def test_a_collate_fn_that_sorts_its_rows_is_refused(label):
+    """Labels that are given as y, or predictions, would be those of other rows."""
+    message = r"collate_fn of the net puts the rows .* so that {} .*enforce_sorted"
+    triples = Texts(lambda text, y: (text, len(text), label(y)))
+    with pytest.raises(ValueError, match=message.format("labels given as y")):
+        ActiveLearner(text_net(by_length(collate_triples))).fit(triples, TOPIC)
+    pairs = Texts(lambda text, y: (text, label(y)))
+    with pytest.raises(ValueError, match=message.format("predictions")):
+        ActiveLearner(text_net(by_length(collate_pairs)), MarginQuery()).fit(pairs, TOPIC)
+    trains = text_net(iterator_train__collate_fn=by_length(collate_pairs))
+    trains.set_params(iterator_valid__collate_fn=collate_pairs)  # each label goes with its row
+    assert ActiveLearner(trains, MarginQuery()).fit(pairs, TOPIC).query(pairs, 2).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "collate",
+    [
+        lambda items: (pad([item["ids"] for item in items]), None),
+        lambda items: (pad([item["ids"] for item in items]), ["word"] * len(items)),
+        lambda items: (pad([item.pop("ids") for item in items]), torch.zeros(len(items))),
+    ],
+    ids=["no labels", "words", "pops"],
+)
+def test_collate_fns_of_every_kind(collate):
+    rows = Texts(lambda text, label: {"ids": text, "label": np.nan})
+    learner = ActiveLearner(text_net(collate), MarginQuery(), random_state=0).fit(rows, TOPIC)
+    assert learner.predict_proba(rows).shape == (90, 2)
 
 
 def test_labels_in_a_dataset_may_be_one_of_many_or_more_than_numbers():
@@ -184,8 +211,12 @@ class Padded(Listed):
 
 def test_a_dataset_of_more_than_a_label_beside_x_is_refused():
     mask = torch.ones(90, 6)
-    with pytest.raises(ValueError, match=r"gives \(Tensor, Tensor\) for a row.* as a dict"):
-        ActiveLearner(text_net()).fit(TensorDataset(torch.as_tensor(TOKENS), mask), TOPIC)
+    half = torch.ones(90, dtype=torch.bfloat16)
+    rows = torch.as_tensor(TOKENS)
+    for other in (mask, mask / 6, mask.requires_grad_()):
+        with pytest.raises(ValueError, match=r"gives \(Tensor, Tensor\) for a row.* as a dict"):
+            ActiveLearner(text_net()).fit(TensorDataset(rows, other), TOPIC)
+    assert ActiveLearner(text_net()).fit(TensorDataset(rows, half), TOPIC).n_labels_ == 90
 
 
 def test_texts_of_several_lengths_in_a_pipeline():

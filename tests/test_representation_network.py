@@ -648,3 +648,22 @@ def test_dicts_and_frames_reach_the_module_by_name():
         ValueError, match=r"X\['size'\] is float64.*X\['size'\].astype\(np.float32"
     ):
         represent(net, X)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_equal_rows_get_equal_features(offset, seed):
+    """Rounding differs by the place in a batch; the content of other rows is not mixed up."""
+    generator = torch.Generator().manual_seed(seed)
+    X = 0.1 * torch.randn(41, 12, generator=generator).numpy() + offset
+    X[40] = X[0]
+    net = make_net(MLP, batch_size=20, module__width=12, module__hidden=64).initialize()
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        seen = represent(net, X)
+        p, _ = probabilities(net, X)
+    finally:
+        torch.set_default_dtype(default)
+    assert torch.equal(seen.features[0], seen.features[40])
+    assert torch.equal(p[0], p[40])
+    assert len(torch.unique(seen.features, dim=0)) == 40

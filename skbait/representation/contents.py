@@ -8,9 +8,9 @@ import hashlib
 import numpy as np
 import torch
 
-from skbait.utils.data import kind_of, on_host
+from skbait.utils.data import kind_of, on_host, take_rows
 
-# Outputs for rows of equal content differ by no more than this part of the largest ones: rounding.
+# Outputs for rows of equal content differ by no more than this part of the largest row: rounding.
 _ROUNDING = 5e-6
 # Directions along which outputs are compared before the content is.
 _DIRECTIONS = 4
@@ -38,6 +38,8 @@ def contents_of(X, rows=None) -> list[bytes] | None:
         if any(part is None for part in parts):
             return None
         return [b"".join(row) for row in zip(*parts, strict=True)]
+    if rows is not None and not isinstance(X, np.ndarray):  # of an array none is copied
+        X, rows = take_rows(X, rows), None
     if kind == "tensor":
         X = on_host(X)
     elif kind == "frame":
@@ -74,13 +76,19 @@ def see_alike(X, outputs: list[torch.Tensor]) -> None:
     The content is looked at of those rows only whose outputs lie next to another row's along a few
     directions, a part of them in large pools: O(N·m + N log N) beside that.
     """
-    suspects = torch.arange(len(outputs[0]))
+    suspects = torch.arange(len(outputs[0]), device="cpu")
     generator = torch.Generator().manual_seed(0)
     for output in outputs:
-        directions = torch.randn(output.shape[1], _DIRECTIONS, generator=generator)
-        for along in (output.float() @ directions.to(output.device)).T.cpu():
-            suspects = suspects[_near_another(along[suspects], float(along.abs().max()))]
+        output = output.float()
+        directions = torch.randn(
+            output.shape[1], _DIRECTIONS, generator=generator, dtype=torch.float32, device="cpu"
+        )
+        largest = float(torch.linalg.vector_norm(output, dim=1).max())
+        for along in (output @ directions.to(output.device)).T.cpu():
+            suspects = suspects[_near_another(along[suspects], largest)]
     rows = suspects.tolist()
+    if not rows:
+        return
     contents = contents_of(X, rows)
     if contents is None:
         return
@@ -95,7 +103,7 @@ def _near_another(values: torch.Tensor, largest: float) -> torch.Tensor:
     """Tell which numbers have another one that is the same but for rounding."""
     ordered, order = values.sort()
     near = ordered.diff() <= _ROUNDING * largest
-    out = torch.zeros(len(values), dtype=torch.bool)
+    out = torch.zeros_like(values, dtype=torch.bool)
     out[order[1:]] = near
     out[order[:-1]] |= near
     return out

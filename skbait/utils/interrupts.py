@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,22 +23,35 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
+    inside, process = True, os.getpid()
 
     def note(number, frame):
         try:
             return handler(number, frame)
-        except KeyboardInterrupt:
-            raise _Pressed from None
+        except KeyboardInterrupt as error:
+            if inside and os.getpid() == process:  # a worker that was forked catches it itself
+                raise _Pressed(error) from None
+            raise
 
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    except _Pressed:
-        raise KeyboardInterrupt from None
-    finally:
+    def restore():
+        nonlocal inside
+        inside = False
         if signal.getsignal(signal.SIGINT) is note:
             signal.signal(signal.SIGINT, handler)
 
+    note.is_inside = True  # for a block within this one, which leaves the last word to it
+    try:
+        try:
+            signal.signal(signal.SIGINT, note)
+            yield
+        finally:
+            restore()
+    except _Pressed as pressed:
+        restore()  # should it have come just before
+        if hasattr(handler, "is_inside"):
+            raise
+        raise pressed.args[0] from None
+
 
 class _Pressed(BaseException):
-    """Ctrl-C, as nobody catches it on the way."""
+    """Ctrl-C, as nobody catches it on the way: holds what the handler raised."""

@@ -9,6 +9,9 @@ takes.
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +19,10 @@ import torch
 from scipy import sparse
 from torch.utils.data import Dataset
 
+from skbait.utils.data import on_host
+
 # Rows on which it is tried whether a `collate_fn` keeps their order.
-_TRIED = 64
+_TRIED = 8
 
 
 def for_skorch(X, labels=None, *, net=None):
@@ -42,9 +47,12 @@ def for_skorch(X, labels=None, *, net=None):
     if labels is None:
         paired = isinstance(first, tuple) or _is_pair(first)
         labelled = paired and len(first) == 2 and first[1] is not None
-        if labelled or _makes_pairs(_collate_of(net, "valid"), first):
-            return X
-        return WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
+        collate = _collate_of(net, "valid")
+        as_it_is = _makes_pairs(collate, first)
+        X = X if labelled or as_it_is else WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
+        if collate is not None:
+            _check_order(collate, X, "predictions")
+        return X
     if len(X) != len(labels):
         raise ValueError(f"X has {len(X)} rows, y has {len(labels)}.")
     collate = _collate_of(net, "train")
@@ -56,7 +64,7 @@ def for_skorch(X, labels=None, *, net=None):
         except ValueError:
             taken = False
         if not taken and _makes_pairs(collate, first):
-            _check_order(collate, X)
+            _check_order(collate, X, "labels given as y")
             for iterator in ("train", "valid"):
                 own = _collate_of(net, iterator)
                 if own is not None and not isinstance(own, _Relabelling):
@@ -121,18 +129,43 @@ class _Relabelling:
         return batch, torch.stack([each.label for each in items])
 
 
-def _check_order(collate, dataset) -> None:
-    """Refuse a `collate_fn` that orders its rows, as far as their own labels tell."""
-    spread = np.linspace(0, len(dataset) - 1, min(len(dataset), _TRIED)).astype(int)
-    items = [dataset[i] for i in spread.tolist()]
-    together = torch.as_tensor(collate([*items])[1]).reshape(-1)  # it may sort the list itself
-    alone = torch.cat([torch.as_tensor(collate([item])[1]).reshape(-1) for item in items])
-    if not torch.equal(together, alone):
-        raise ValueError(
-            "collate_fn of the net puts the rows of a batch into another order, so that labels "
-            "given as y cannot be matched to them: have it keep the order (enforce_sorted=False "
-            "where sequences are packed), or have the Dataset give (x, label)."
+def _check_order(collate, dataset, what: str) -> None:
+    """Refuse a `collate_fn` that orders the rows of a batch: two rows, whichever comes first."""
+    spread = np.unique(np.linspace(0, len(dataset) - 1, _TRIED).astype(int)).tolist()
+    items = [dataset[i] for i in spread]
+
+    def inputs(*some):
+        return _leaves(collate(deepcopy([*some]))[0])  # it may write to them
+
+    try:
+        sorts = any(
+            _same(inputs(one, other), inputs(other, one)) and not _same(inputs(one), inputs(other))
+            for one, other in pairwise(items)
         )
+    except Exception:  # it need not take any two rows, nor give what can be compared
+        return
+    if sorts:
+        raise ValueError(
+            f"collate_fn of the net puts the rows of a batch into another order, so that {what} "
+            "cannot be matched to them: have it keep the order (enforce_sorted=False where "
+            "sequences are packed)."
+        )
+
+
+def _leaves(value) -> list:
+    """Return what is in dicts, lists and tuples, however deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [value]
+
+
+def _same(one: list, other: list) -> bool:
+    """Tell whether the same arrays are in two lists."""
+    return len(one) == len(other) and all(
+        np.array_equal(on_host(a), on_host(b)) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _collate_of(net, iterator: str):
@@ -159,11 +192,13 @@ def _is_single(value) -> bool:
 
 
 def _may_be_label(value) -> bool:
-    """Tell whether a value can be a label: one number, one class of many, or no numbers."""
-    if not hasattr(value, "shape"):
+    """Tell whether a value can be a label: a single one, one of many by a 1, or no numbers."""
+    if math.prod(np.shape(value)) <= 1 or isinstance(value, dict):
         return True
-    numbers = np.asarray(value)
-    return numbers.size <= 1 or bool((numbers >= 0).all() and abs(numbers.sum() - 1) < 1e-3)
+    numbers = np.asarray(on_host(value))
+    if numbers.dtype.kind not in "biuf":
+        return True
+    return bool(np.isin(numbers, (0, 1)).all()) and numbers.sum() == 1
 
 
 def _input_of(item):

@@ -65,7 +65,7 @@ def _looked_up(dataset: Dataset, positions: np.ndarray):
         indices = np.asarray(dataset.indices)
         if indices.dtype.kind not in "iu":
             raise TypeError
-        return _looked_up(dataset.dataset, indices[positions])
+        return _looked_up(dataset.dataset, indices[positions].astype(np.int64))
     if type(dataset) is not ConcatDataset:
         return [dataset], np.zeros(len(positions), dtype=np.int64), positions
     positions = np.where(positions < 0, positions + len(dataset), positions)
