@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import pydoc
 
 import pytest
 from conftest import load_api_reference
@@ -64,6 +65,17 @@ def problems(obj, *, is_method=False):
 def test_the_docstring_is_by_numpydocs_rules(name):
     found = problems(OBJECTS[name], is_method=name not in API.objects())
     assert not found, f"{name}: " + "; ".join(found)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+def test_what_to_see_also_exists(name):
+    """A short name is looked up where the object is: an entry without a page breaks the build."""
+    scopes = ["", f"{name}.", f"{name.rpartition('.')[0]}."]
+    for entries, _ in get_doc_object(OBJECTS[name])["See Also"]:
+        for entry, _ in entries:
+            here = any(scope + entry in OBJECTS for scope in scopes)
+            elsewhere = not entry.startswith("skbait.") and pydoc.locate(entry) is not None
+            assert here or elsewhere, f"{name}: {entry} has no page; write its whole name"
 
 
 def test_what_is_left_out_is_a_check_of_numpydocs():

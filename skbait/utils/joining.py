@@ -31,7 +31,7 @@ def concatenate_rows(parts):
 
     See Also
     --------
-    take_rows : Some rows of a container.
+    skbait.utils.data.take_rows : Some rows of a container.
 
     Examples
     --------
