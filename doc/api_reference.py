@@ -140,7 +140,7 @@ API_REFERENCE = {
                 [
                     "validation.as_numbers",
                     "validation.check_rows",
-                    "validation.check_finite",
+                    "finite.check_finite",
                     "validation.check_number_of_rows",
                     "validation.seed_from",
                     "validation.same_on_failure",

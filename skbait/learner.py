@@ -45,9 +45,10 @@ from skbait.representation.base import (
 from skbait.strategies import BaitQuery, BaseQuery
 from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.finite import check_finite
 from skbait.utils.fitting import check_dtype, check_labels
 from skbait.utils.introspection import takes_nan
-from skbait.utils.validation import check_finite, check_instance, check_rows
+from skbait.utils.validation import check_instance, check_rows
 
 __all__ = ["ActiveLearner"]
 

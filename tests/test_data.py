@@ -19,10 +19,10 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 
 from skbait import _backend
 from skbait.utils.data import kind_of, num_rows, row_shape, take_rows
+from skbait.utils.finite import check_finite
 from skbait.utils.joining import concatenate_rows
 from skbait.utils.targets import as_vector, has_label, tidy
 from skbait.utils.validation import (
-    check_finite,
     check_number_of_rows,
     check_rows,
     same_on_failure,

@@ -11,9 +11,10 @@ from sklearn.utils.validation import validate_data
 
 from skbait.representation import can_give_head, can_represent
 from skbait.utils.data import is_table
+from skbait.utils.finite import check_finite
 from skbait.utils.introspection import takes_nan, with_tags_of
 from skbait.utils.targets import as_vector, tidy
-from skbait.utils.validation import check_finite, check_instance, check_rows
+from skbait.utils.validation import check_instance, check_rows
 
 
 class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):

@@ -18,9 +18,9 @@ from skbait._sklearn import BaseSearchCV
 from skbait.representation import can_give_head, can_represent
 from skbait.representation.base import unknown_part
 from skbait.utils.data import is_table, kind_of, num_rows, row_shape, take_rows
+from skbait.utils.finite import check_finite
 from skbait.utils.introspection import layers_of
 from skbait.utils.targets import UNLABELED, has_label
-from skbait.utils.validation import check_finite
 
 
 def is_fitted_name(name):

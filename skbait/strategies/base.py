@@ -42,12 +42,12 @@ from skbait.strategies._checks import (
 )
 from skbait.strategies.view import View
 from skbait.utils.data import is_table, num_rows
+from skbait.utils.finite import check_finite
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import input_tags_of, takes_nan
 from skbait.utils.state import keep_random_states
 from skbait.utils.targets import UNLABELED, as_vector, tidy
 from skbait.utils.validation import (
-    check_finite,
     check_instance,
     check_number_of_rows,
     check_rows,

@@ -26,10 +26,11 @@ from skbait.strategies.margin import MarginQuery
 from skbait.strategies.random import RandomQuery
 from skbait.strategies.typiclust import TypiClustQuery
 from skbait.utils.data import num_rows
+from skbait.utils.finite import check_finite
 from skbait.utils.introspection import takes_nan
 from skbait.utils.labels import encode
 from skbait.utils.targets import as_vector, has_label, tidy
-from skbait.utils.validation import check_finite, check_rows
+from skbait.utils.validation import check_rows
 
 __all__ = ["BossQuery"]
 

@@ -2,8 +2,8 @@
 """Checks of what users pass: rows of any kind, numbers of rows, seeds.
 
 scikit-learn's `check_array` wants two dimensions and copies; here X may have any number of
-dimensions and be larger than memory. What these checks read they read in chunks, and what they
-return is the caller's own object wherever that can be used as it is.
+dimensions and be larger than memory. What these checks return is the caller's own object wherever
+that can be used as it is; the values are looked at in `skbait.utils.finite`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
-from sklearn import get_config
 from sklearn.utils import check_random_state
 
-from skbait._backend import rows_per_chunk
 from skbait._sklearn import InvalidParameterError
 from skbait.utils.data import (
     kind_of,
     num_rows,
-    on_host,
     row_shape,
-    take_rows,
     without_gradients,
 )
 
 __all__ = [
     "as_numbers",
-    "check_finite",
     "check_number_of_rows",
     "check_rows",
     "same_on_failure",
@@ -41,9 +36,9 @@ __all__ = [
 def check_rows(X, *, name="X", owner="This estimator"):
     """Return X if it holds rows with something in them, or say what is wrong.
 
-    The values are not looked at (see `check_finite`), but for those of lists and of arrays of
-    objects, which become arrays of numbers where they hold nothing else. Tensors that require a
-    gradient come detached: to train on them would write to it.
+    The values are not looked at (see `skbait.utils.finite`), but for those of lists and of arrays
+    of objects, which become arrays of numbers where they hold nothing else. Tensors that require
+    a gradient come detached: to train on them would write to it.
 
     Parameters
     ----------
@@ -61,7 +56,7 @@ def check_rows(X, *, name="X", owner="This estimator"):
 
     See Also
     --------
-    check_finite : Looks at the values.
+    skbait.utils.finite.check_finite : Looks at the values.
 
     Examples
     --------
@@ -128,74 +123,6 @@ def as_numbers(X):
     return _list_as_numbers(X) if is_list else X
 
 
-def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
-    """Raise if a number in X is NaN or infinite; read X in chunks, once.
-
-    Parameters
-    ----------
-    X : object
-        Rows. In frames and dicts every column and value that holds numbers is checked. The rows
-        of a torch Dataset, which may cost much to make, and strings and objects are not.
-    name : str, default="X"
-        What to call X in an error.
-    owner : str, default="This estimator"
-        Who asks, for an error.
-    positions : ndarray of int of shape (n_rows,) or None, default=None
-        What an error calls the rows, where they were taken out of others; None: by their number.
-
-    Raises
-    ------
-    ValueError
-        With the first row in which a number is not finite.
-
-    See Also
-    --------
-    check_rows : Checks that there are rows, whatever their values.
-
-    Notes
-    -----
-    ``sklearn.set_config(assume_finite=True)`` switches the check off.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skbait.utils.validation import check_finite
-    >>> check_finite(np.ones((2, 2)))
-    >>> check_finite(np.array([[1.0, np.nan]]))
-    Traceback (most recent call last):
-    ...
-    ValueError: ...
-    """
-    if get_config()["assume_finite"]:
-        return
-    kind = kind_of(X)
-    if kind == "dict":
-        for key, value in X.items():
-            check_finite(value, name=f"{name}[{key!r}]", owner=owner, positions=positions)
-        return
-    if kind in ("dataset", "list"):
-        return
-    if kind in ("array", "tensor") and not _is_floating(X):
-        return
-    n_rows = num_rows(X)
-    shape = row_shape(X)
-    size = rows_per_chunk(8 * max(1, int(np.prod(shape, dtype=np.int64))), n_rows)
-    if kind == "sparse":
-        X = X if X.format == "csr" else X.tocsr()
-    for start in range(0, n_rows, size):
-        chunk = take_rows(X, slice(start, start + size)) if size < n_rows else X
-        for values in _floats(chunk, kind):
-            if _all_finite(values):
-                continue
-            row, what = _first_not_finite(values, chunk if kind == "sparse" else None)
-            row = start + row if positions is None else positions[start + row]
-            raise ValueError(
-                f"Input {name} contains {what}, first in row {row}. {owner} needs finite numbers: "
-                "leave such rows out, or fill in what is missing (a Pipeline with an imputer as "
-                "its first step takes NaN)."
-            )
-
-
 def check_instance(value, name: str) -> None:
     """Refuse a class in place of an object of it.
 
@@ -211,7 +138,7 @@ def check_instance(value, name: str) -> None:
         raise TypeError(f"{name}={kind} is a class; pass an instance, {kind}().")
 
 
-def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
+def check_number_of_rows(n, n_pool) -> int:
     """Return `n` as an int if it is a whole number of rows that a pool has.
 
     Parameters
@@ -219,11 +146,7 @@ def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
     n : int
         How many rows are asked for.
     n_pool : int
-        How many there are.
-    name : str, default="n"
-        What to call `n` in an error.
-    pool_name : str, default="X_pool"
-        What to call the pool in an error.
+        How many X_pool has.
 
     Returns
     -------
@@ -242,14 +165,13 @@ def check_number_of_rows(n, n_pool, *, name="n", pool_name="X_pool") -> int:
     """
     if not isinstance(n, numbers.Integral) or isinstance(n, (bool, np.bool_)):
         raise InvalidParameterError(
-            f"{name}={n!r} must be an integer, the number of rows to choose; "
-            f"got {type(n).__name__}."
+            f"n={n!r} must be an integer, the number of rows to choose; got {type(n).__name__}."
         )
     if n < 1:
-        raise ValueError(f"{name}={n} must be at least 1, the number of rows to choose.")
+        raise ValueError(f"n={n} must be at least 1, the number of rows to choose.")
     if n > n_pool:
         raise ValueError(
-            f"{name}={n} is more than the {n_pool} rows of {pool_name}; choose at most {n_pool}."
+            f"n={n} is more than the {n_pool} rows of X_pool; choose at most {n_pool}."
         )
     return int(n)
 
@@ -376,52 +298,3 @@ def _check_dtype(X, kind, shape, name):
             "your data either using array.reshape(-1, 1) if your data has a single feature or "
             "array.reshape(1, -1) if it contains a single sample."
         )
-
-
-def _is_floating(X) -> bool:
-    return X.is_floating_point() if isinstance(X, torch.Tensor) else X.dtype.kind == "f"
-
-
-def _floats(chunk, kind) -> Iterator:
-    """Yield what of a chunk can be NaN or infinite."""
-    if kind == "sparse":
-        if chunk.dtype.kind == "f":
-            yield chunk.data
-    elif kind != "frame":
-        yield chunk
-    elif not hasattr(chunk, "columns"):  # a Series
-        yield from _column(chunk)
-    else:
-        for i in range(len(chunk.columns)):
-            # by position: names may occur twice
-            yield from _column(chunk.iloc[:, i] if hasattr(chunk, "iloc") else chunk[:, i])
-
-
-def _column(column) -> Iterator[np.ndarray]:
-    """Yield a column of a frame as floats, if it holds floats or may miss numbers."""
-    if getattr(column.dtype, "kind", "") in ("f", "i", "u", "b") and hasattr(column, "isna"):
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind != "f":
-            return
-        yield column.to_numpy(dtype=np.float64, na_value=np.nan)
-        return
-    values = np.asarray(column)
-    if values.dtype.kind == "f":
-        yield values
-
-
-def _all_finite(values) -> bool:
-    """Tell whether all values are finite, by their sum first: it needs no memory."""
-    if isinstance(values, torch.Tensor):
-        return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.sum(values)) or np.isfinite(values).all())
-
-
-def _first_not_finite(values, matrix):
-    """Return the first row that holds a number that is not finite, and a word for that."""
-    values = on_host(values)
-    where = np.argwhere(~np.isfinite(values))[0]
-    row = int(where[0])
-    if matrix is not None:  # where[0] counts stored values
-        row = int(np.searchsorted(matrix.indptr, row, side="right")) - 1
-    return row, "NaN" if np.isnan(values[tuple(where)]) else "infinity"
