@@ -26,6 +26,7 @@ from skbait.representation.base import (
 )
 from skbait.representation.contents import see_alike
 from skbait.representation.head import linear_head
+from skbait.representation.last_layer import layers_of, named_layer, traced_layer, used_often
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
 from skbait.utils.net_rows import for_skorch
@@ -163,33 +164,11 @@ class _NetRows:
 
     # ---- which layer -----------------------------------------------------------------------
 
-    def layers(self) -> dict[str, nn.Module]:
-        """Return every module by the dotted name that `last_layer` takes.
-
-        Names are those of ``module_.named_modules()``; a further module of a customised net has
-        its attribute in front.
-        """
-        found = {}
-        for key, top in self.modules.items():
-            prefix = "" if key == "module_" else f"{key}."
-            for name, module in top.named_modules(remove_duplicate=False):
-                # what torch.compile puts around a module is no part of its name
-                name = f"{prefix}{name}.".replace("_orig_mod.", "").rstrip(".")
-                if not hasattr(module, "_orig_mod"):
-                    found[name] = module
-        return found
-
     def named_layer(self, last_layer) -> tuple[str, nn.Module]:
         """Return the layer that the user named."""
-        layers = self.layers()
-        if not isinstance(last_layer, str) or last_layer not in layers:
-            raise ValueError(
-                f"last_layer={last_layer!r} names no module of the net. Its linear layers are "
-                f"{_linear_names(layers)}; other modules go by their names in "
-                "net.module_.named_modules()."
-            )
+        layer = named_layer(layers_of(self.modules), last_layer)
         self.check_input()
-        return last_layer, layers[last_layer]
+        return last_layer, layer
 
     def check_input(self) -> None:
         """Try two rows, so that an X of the wrong dtype is explained before the long pass."""
@@ -198,51 +177,13 @@ class _NetRows:
             infer(self.net, batch, self.X)
 
     def traced_layer(self) -> tuple[str, nn.Module]:
-        """Find the linear layer whose output becomes the logits, by one pass of two rows.
-
-        The output of every linear layer is cut from what came before it and made a leaf of
-        autograd's graph. The graph of the module's output then ends in exactly those outputs that
-        reach it without passing through a further linear layer: one of them, or it is for the
-        user to say. The graph is only looked at; no gradient is computed.
-        """
-        layers = {name: m for name, m in self.layers().items() if isinstance(m, nn.Linear)}
-        names = {module: name for name, module in reversed(layers.items())}
-        cuts: list[tuple[str, torch.Tensor]] = []
-
-        def cut(module, args, output):
-            leaf = output.detach().requires_grad_()
-            cuts.append((names[module], leaf))
-            return leaf.clone()  # what follows may work in place, which a leaf forbids
-
+        """Find the last linear layer by a pass of two rows."""
         batch = few_rows(self.net, self.dataset)
-        with ExitStack() as stack, torch.enable_grad():
-            for module in names:
-                handle = module.register_forward_hook(cut)
-                stack.callback(handle.remove)
-            output = scores_of(self.net, infer(self.net, batch, self.X))
-        leaves = _leaves_of(output)
-        reached = {name for name, leaf in cuts if id(leaf) in leaves}
-        advice = (
-            "Pass last_layer= with the dotted name of the module whose input are the features "
-            f"(linear layers of this net: {_linear_names(layers)})."
+        return traced_layer(
+            layers_of(self.modules),
+            lambda: scores_of(self.net, infer(self.net, batch, self.X)),
+            kind=self.kind,
         )
-        if not reached:
-            raise ValueError(
-                f"the last linear layer of {self.kind} was not found: no nn.Linear that it calls "
-                f"leads to its output. {advice} Any module that is called with the features and "
-                "gives the logits will do; a function (F.linear, a cosine) can be put into one."
-            )
-        if len(reached) > 1:
-            all_of_them = " and ".join(repr(name) for name in sorted(reached))
-            raise ValueError(
-                f"the last linear layer of {self.kind} is ambiguous: the outputs of {all_of_them} "
-                f"are combined, with no linear layer after them. {advice}"
-            )
-        (name,) = reached
-        times = [used for used, _ in cuts].count(name)
-        if times > 1:
-            raise ValueError(f"{_used_often(name, times)} {advice}")
-        return name, layers[name]
 
     # ---- the pass --------------------------------------------------------------------------
 
@@ -312,7 +253,7 @@ class _NetRows:
         if self.layer_name is None:
             return
         if len(self._calls) != 1:
-            raise ValueError(_used_often(self.layer_name, len(self._calls)))
+            raise ValueError(used_often(self.layer_name, len(self._calls)))
         seen_rows, seen_columns = self._calls.pop()
         if seen_rows != rows:
             raise ValueError(
@@ -361,25 +302,6 @@ class _NetRows:
         )
 
 
-def _leaves_of(output: torch.Tensor) -> set[int]:
-    """Return the ids of the leaves in which autograd's graph of a tensor ends."""
-    seen, waiting, leaves = set(), [output.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):  # the node that would add to the gradient of a leaf
-            leaves.add(id(node.variable))
-        waiting.extend(before for before, _ in node.next_functions)
-    return leaves
-
-
-def _linear_names(layers) -> str:
-    names = [repr(name) for name, m in layers.items() if isinstance(m, nn.Linear)]
-    return ", ".join(names) or "none"
-
-
 def _one_matrix(outputs: torch.Tensor) -> torch.Tensor:
     """Return outputs as (rows, columns).
 
@@ -402,18 +324,6 @@ def _finite_rows(features: torch.Tensor) -> torch.Tensor:
     # A row times zero is zero, unless it holds something that is not finite.
     zeros = torch.zeros(features.shape[1], dtype=features.dtype, device=features.device)
     return features @ zeros == 0  # (N,)
-
-
-def _used_often(name: str, times: int) -> str:
-    if times == 0:
-        return (
-            f"the module {name!r} was not called in a forward pass; last_layer= must name a "
-            "module that is."
-        )
-    return (
-        f"the module {name!r} is used {times} times in one forward pass, so that a row has no "
-        "single vector of last-layer features; last_layer= must name a module used once."
-    )
 
 
 def _one_vector_a_row(tensor: torch.Tensor, n_rows: int, name: str) -> torch.Tensor:
