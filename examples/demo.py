@@ -365,7 +365,14 @@ def main(arguments=None):
     except OSError as error:
         sys.exit(f"demo: {error}")
     changes = {name: getattr(options, name) for name in ("seeds", "budget")}
-    task = replace(task, **{name: value for name, value in changes.items() if value})
+    task = replace(task, **{name: value for name, value in changes.items() if value is not None})
+    if task.seeds < 1:
+        parser.error(f"--seeds {task.seeds}: at least one repetition is needed")
+    if not task.initial < task.budget <= len(task.y):
+        parser.error(
+            f"--budget {task.budget} must be more than the first {task.initial} labels, "
+            f"and at most the {len(task.y):,} there are"
+        )
 
     print(
         f"{task.title}: {len(task.y):,} to choose from, {len(task.y_test):,} to test on; "

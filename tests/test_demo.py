@@ -63,3 +63,10 @@ def test_cifar10_without_data_says_what_to_do(demo, tmp_path, monkeypatch):
     monkeypatch.setattr("skbait.datasets._cifar10.fetch_file", unreachable)
     with pytest.raises(SystemExit, match=r"demo: CIFAR-10 is not in .*SKBAIT_DATA"):
         demo.main(["--data", "cifar10", "--data-home", str(tmp_path / "none")])
+
+
+@pytest.mark.parametrize("arguments", [["--budget", "20"], ["--budget", "9999"], ["--seeds", "0"]])
+def test_what_cannot_be_compared_is_refused(demo, arguments, capsys):
+    with pytest.raises(SystemExit):
+        demo.main(arguments)
+    assert f"error: {' '.join(arguments)}" in capsys.readouterr().err

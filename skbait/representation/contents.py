@@ -76,6 +76,8 @@ def see_alike(X, outputs: list[torch.Tensor]) -> None:
     The content is looked at of those rows only whose outputs lie next to another row's along a few
     directions, a part of them in large pools: O(N·m + N log N) beside that.
     """
+    if contents_of(X, [0]) is None:
+        return
     suspects = torch.arange(len(outputs[0]), device="cpu")
     generator = torch.Generator().manual_seed(0)
     for output in outputs:
@@ -90,8 +92,6 @@ def see_alike(X, outputs: list[torch.Tensor]) -> None:
     if not rows:
         return
     contents = contents_of(X, rows)
-    if contents is None:
-        return
     first: dict[bytes, int] = {}
     like = [first.setdefault(each, row) for row, each in zip(rows, contents, strict=True)]
     if like != rows:
