@@ -262,3 +262,60 @@ def test_scores_of_many_choices_keep_their_digits(variant, dtype, seed):
             gains[chosen] = -np.inf
             assert gains[s] >= (1.0 - 1e-8) * gains.max()
             chosen.append(s)
+
+
+@pytest.mark.parametrize("kappa", [0.1, 1e-2])
+@pytest.mark.parametrize(("variant", "form"), [("exp", "factored"), ("exact", "dense")])
+def test_gains_of_rows_like_labelled_ones_keep_their_digits(variant, form, kappa):
+    """A few unsure rows, each labelled twenty times nearly, among certain ones: all cancels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    n_features, n_classes = (128, 50) if form == "factored" else (24, 6)
+    h = normal(300, n_features) + 3.0
+    p = torch.zeros(300, n_classes, dtype=torch.float64)
+    p[:, 0] = 1.0
+    unsure = [5, 50, 100]
+    p[unsure] = torch.softmax(2.0 * normal(3, n_classes), 1)
+    labeled = h[unsure].repeat(20, 1) + 1e-3 * normal(60, n_features), p[unsure].repeat(20, 1)
+    h, p, *labeled = (t.float().double() for t in (h, p, *labeled))
+    options = {"variant": variant, "form": form, "kappa": kappa}
+    exact = select(h, p, *labeled, 3, **options)
+    rounded = select(*(t.float() for t in (h, p, *labeled)), 3, **options)
+    assert rounded.positions.tolist() == exact.positions.tolist()
+    torch.testing.assert_close(
+        rounded.gains, exact.gains, rtol=1e-2, atol=1e-5 * float(exact.gains.max())
+    )
+
+
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        *((torch.float32, s) for s in (1e-37, 1e-24, 1e-22, 1e20, 1e37)),
+        *((torch.float64, s) for s in (1e-300, 1e-160, 1e-154, 1e153, 1e160, 1e300)),
+    ],
+)
+def test_features_at_the_ends_of_their_dtype(variant, dtype, scale, seed):
+    rows = random_rows(seed=seed, n_pool=60, n_features=8, n_classes=4, n_labeled=6)
+    expected = select(*rows.args, 5, variant=variant)
+    scaled = rows.features(lambda h: h * scale).map(lambda t: t.to(dtype))
+    found = select(*scaled.args, 5, variant=variant)
+    assert found.positions.tolist() == expected.positions.tolist()
+    torch.testing.assert_close(found.gains, expected.gains, rtol=1e-4, atol=1e-6)
+    if 1e-100 < scale < 1e100:
+        assert found.regularization == pytest.approx(expected.regularization * scale**2, rel=1e-5)
+        absolute = select(*scaled.args, 5, variant=variant, regularization=found.regularization)
+        assert absolute.positions.tolist() == expected.positions.tolist()
+
+
+def test_rows_without_any_probability_are_refused(seed):
+    h, p, h_labeled, p_labeled = random_rows(seed=seed, n_pool=30, n_labeled=6).args
+    for which, name in ((p, "probabilities"), (p_labeled, "labeled_probabilities")):
+        spoilt = which.clone()
+        spoilt[3] = 0.0
+        pool, labeled = (spoilt, p_labeled) if which is p else (p, spoilt)
+        with pytest.raises(ValueError, match=f"^{name} holds a row without any probability"):
+            select(h, pool, h_labeled, labeled, 3)

@@ -110,6 +110,26 @@ class Forward:
         if pool.features.dtype != EXACT or self.state.by_matrix:
             self._probe()
 
+    def first_gains(self) -> torch.Tensor:
+        """Scores before any choice, for the user.
+
+        Those that rounding may have changed by more than `DRIFT`, or by a thousandth of that of
+        the best score, are made in float64.
+
+        Returns
+        -------
+        torch.Tensor of shape (N,), float64
+            None is negative.
+        """
+        gains, doubt = self.gains.clamp_min(0.0), self._doubt()
+        open_ = torch.nonzero(doubt > DRIFT * gains.clamp_min(DRIFT * gains.max()))[:, 0]
+        if len(open_) > CROWD and self._in_float32() and self._renew():
+            return self.first_gains()
+        if len(open_):
+            gains = gains.clone()
+            gains[open_] = self._exact(open_.tolist()).clamp_min(0.0).to(gains)
+        return gains
+
     def _prepare(self) -> None:
         """Memory for what a choice changes, in the dtype of the pass; nothing is looked at yet."""
         pool = self.state.pool
@@ -136,7 +156,9 @@ class Forward:
         if not bool(relevant.any()):
             return
         error = 4.0 * float(off[relevant].max())
-        if not error * float(self._amplification(best).median()) <= DRIFT:
+        best = best[self.gains[best] > 0.0]  # of the others rounding has left nothing
+        lost = not len(best) or not error < torch.inf
+        if lost or not error * float(self._amplification(best).median()) <= DRIFT:
             if self.state.refine():
                 self._start()
             else:

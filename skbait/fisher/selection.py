@@ -184,14 +184,14 @@ def select(
     sources = [(features, probabilities), (labeled_features, labeled_probabilities)]
     sources = sources[: 2 if n_labeled else 1]
     drawn = _draw(n_pool + n_labeled, fisher_samples, generator)
-    norms = [_row_norms(h) for h, _ in sources]
+    sources, norms, unit = _in_range(sources)
     _check_finite(sources, norms)
     trace = _mean_trace(sources, norms, make_factor)
     if trace < sys.float_info.min:  # not even one over it is a number
         trace = 0.0
     size = n_parameters(variant, features.shape[1], n_classes)
-    lam = _regularization(regularization, kappa, trace, size)
-    named = f"regularization={lam:.3g}"
+    lam = _regularization(regularization, kappa, trace, size, unit)
+    named = f"regularization={lam * unit * unit:.3g}"
     if regularization == "auto":
         named = f"kappa={kappa!r}, which makes {named},"
     if lam < LEAST * trace:
@@ -210,7 +210,7 @@ def select(
     # In units in which the mean trace is 1, nothing overflows whatever the scale of the features.
     scale = trace**-0.5 if trace > 0.0 else 1.0
     dtype = working_dtype(features.dtype)
-    if not 1e-12 < max(float(norm.max()) for norm in norms) < 1e12 or not 1e-12 < scale < 1e12:
+    if unit != 1.0 or not 1e-12 < scale < 1e12:
         dtype = EXACT  # float32 could not hold the products
     pool, *labeled = (Rows(h.to(dtype), p, make_factor, chunk_size, scale) for h, p in sources)
     labeled = labeled[0] if labeled else None
@@ -228,7 +228,7 @@ def select(
     # where a pass over the pool is bound by reading it, choices share one
     ahead = form == "dense" and pool.n_columns == 1
     forward = ForwardAhead(state) if ahead else Forward(state)
-    gains = forward.gains.clamp_min(0.0) / weight
+    gains = forward.first_gains() / weight
     chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
     if n_steps > n:
         groups = forward.twins.groups[chosen].tolist()
@@ -236,7 +236,7 @@ def select(
         if not margin > state.blur and state.sharpen():
             stay, _ = backward.keep(*state.removal(chosen), pool.rank, n, groups)
         chosen = chosen[stay]
-    return Selection(chosen, gains, lam, form)
+    return Selection(chosen, gains, lam * unit * unit, form)
 
 
 def _draw(total: int, fisher_samples: int | None, generator: torch.Generator | None):
@@ -258,12 +258,25 @@ def _fisher_rows(pool: Rows, labeled: Rows | None, drawn: torch.Tensor | None) -
     return [rows for rows in parts if len(rows)]
 
 
+def _in_range(sources):
+    """Features whose products are numbers, their norms ‖h‖, and the unit that they are in.
+
+    The unit is 1 unless the features are so large or so small that their squares, in float32,
+    are no numbers or lose their digits; then they come in float64.
+    """
+    norms = [_row_norms(h) for h, _ in sources]
+    if 1e-12 < max(float(norm.max()) for norm in norms) < 1e12:
+        return sources, norms, 1.0
+    unit = max(float(h.abs().max()) for h, _ in sources)
+    if not 0.0 < unit < float("inf"):  # no information, or an error
+        return sources, norms, 1.0
+    sources = [(h.to(EXACT) / unit, p) for h, p in sources]
+    return sources, [_row_norms(h) for h, _ in sources], unit
+
+
 def _row_norms(h: torch.Tensor) -> torch.Tensor:
-    """‖h‖ of every row, float64; in the dtype of the features unless that overflows."""
-    norms = torch.linalg.vector_norm(h, dim=1, dtype=working_dtype(h.dtype)).to(EXACT)
-    if bool(torch.isfinite(norms).all()):
-        return norms
-    return torch.linalg.vector_norm(h, dim=1, dtype=EXACT)
+    """‖h‖ of every row, float64; in the dtype of the features."""
+    return torch.linalg.vector_norm(h, dim=1, dtype=working_dtype(h.dtype)).to(EXACT)
 
 
 def _mean_trace(sources, norms, make_factor) -> float:
@@ -282,8 +295,10 @@ def _mean_trace(sources, norms, make_factor) -> float:
     return float(torch.cat(traces).mean())
 
 
-def _regularization(regularization: float | str, kappa: float, trace: float, size: int) -> float:
-    """λ, absolute."""
+def _regularization(
+    regularization: float | str, kappa: float, trace: float, size: int, unit: float
+) -> float:
+    """λ for features in a unit; what is given is absolute."""
     if not 0.0 < kappa < float("inf"):
         raise ValueError(f"kappa={kappa!r} must be a positive finite number.")
     if isinstance(regularization, str) and regularization == "auto":
@@ -293,7 +308,7 @@ def _regularization(regularization: float | str, kappa: float, trace: float, siz
         raise ValueError(
             f"regularization={regularization!r} must be 'auto' or a positive finite number."
         )
-    return float(regularization)
+    return float(regularization) / unit / unit
 
 
 def _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples):
@@ -346,6 +361,8 @@ def _check_finite(sources, norms) -> None:
         for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} holds NaN or infinite numbers.")
+            if values is p and not bool((p.sum(dim=1) > 0.0).all()):
+                raise ValueError(f"{name} holds a row without any probability.")
 
 
 def _check_alike(features, probabilities, labeled_features, labeled_probabilities) -> None:
