@@ -257,6 +257,9 @@ def test_a_comparison_that_fails_altogether_has_scores_to_be_missed(
         ({"budget": 301}, "budget=301 is more than the 300 rows"),
         ({"batch_size": 0}, "batch_size"),
         ({"initial": [1, 2]}, r"initial=\[1, 2\]"),
+        ({"initial": 50, "budget": 40}, r"^initial=50 is more than budget=40 labels\."),
+        ({"initial": 0.5, "budget": 40}, "^initial=0.5 is more than budget=40 labels of the 300"),
+        ({"strategies": [MarginQuery]}, "strategies=MarginQuery is a class"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
         ({"strategies": ["boss"]}, "val_size=None, but strategy 'boss'"),
         ({"y": None}, "y=None"),
@@ -265,7 +268,7 @@ def test_a_comparison_that_fails_altogether_has_scores_to_be_missed(
 )
 def test_bad_arguments_are_named(digits, changes, message):
     params = {"X": digits[0], "y": digits[1], **changes}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         small(**params)
 
 
@@ -601,10 +604,46 @@ def test_seeds_that_one_strategy_lacks_are_left_out(table):
     assert rates["win_rate"] == [1.0]
 
 
+def test_labels_are_saved_on_the_seeds_in_common(table):
+    columns = as_columns(table)
+    rows = ~((columns["strategy"] == "bait") & (columns["seed"] == 1))
+    fewer = {name: values[rows] for name, values in columns.items()}
+    saved = as_columns(labels_saved(fewer))
+    np.testing.assert_array_equal(saved["n_seeds"], [2, 1])
+    np.testing.assert_allclose(saved["target"], [0.7, 0.6])  # random's, on the seeds of each
+    np.testing.assert_allclose(saved["labels_needed"][1], 10 + 10 * 0.4 / 0.6)
+    with pytest.warns(UserWarning, match="different seeds on data set 'd'"):
+        summarize_strategies(fewer)
+    columns["seed"] = np.where(columns["strategy"] == "bait", columns["seed"] + 7, columns["seed"])
+    with pytest.raises(ValueError, match="no seed in common"):
+        labels_saved(columns)
+
+
+@pytest.mark.parametrize("unit", [1.0, 100.0, 3.0, 1e9])
+def test_ties_are_ties_in_every_unit(unit):
+    """As fractions .86 - .83 and .87 - .84 differ by rounding."""
+    one = np.array([83, 94, 84, 85, 91, 86, 91, 84])
+    two = np.array([86, 93, 87, 86, 91, 87, 92, 85])
+    table = long_table(np.zeros(8))
+    table["score"] = [*one / unit, *two / unit]
+    np.testing.assert_allclose(as_columns(paired_tests(table))["p_value"], [0.09375])
+
+
+def test_infinite_scores_tie():
+    table = long_table([0.0, 0.0, -0.1, 0.1])
+    for i in (0, 4):  # both, of the same seed
+        table["score"][i] = -np.inf
+    table["score"][1] = -np.inf  # that of random alone
+    assert as_columns(win_rates(table))["win_rate"] == [(0.5 + 1 + 0 + 1) / 4]
+
+
 def test_what_a_statistic_cannot_use_is_named(table):
     columns = as_columns(table)
     with pytest.raises(ValueError, match=r"baseline='margin'.*'random', 'bait'"):
         paired_tests(table, baseline="margin")
+    for value in (None, "much"):
+        with pytest.raises(ValueError, match=f"column 'score' of results holds {value!r}"):
+            mean_curves(columns | {"score": np.full(12, value, dtype=object)})
     with pytest.raises(ValueError, match="baseline='margin'"):
         labels_saved(table, baseline="margin")
     with pytest.raises(ValueError, match=r"no column 'accuracy'.*score"):

@@ -195,6 +195,18 @@ def test_rounds_without_a_score_are_left_out(digits, learner):
     assert display.lines_[0].get_marker() == "o"
 
 
+def test_a_strategy_that_is_not_drawn_does_no_harm():
+    columns = {name: list(values) for name, values in RESULTS.items()}
+    n = len(columns["seed"])
+    broken = {name: [*values, values[0]] for name, values in columns.items()}
+    broken["strategy"][n], broken["score"][n] = "broken", np.nan
+    names = list(dict.fromkeys(columns["strategy"]))
+    display = AcquisitionCurveDisplay.from_results(broken, strategies=names[:1])
+    assert display.names == names[:1]
+    with pytest.raises(ValueError, match="'broken' has no score"):
+        AcquisitionCurveDisplay.from_results(broken)
+
+
 def test_curves_that_cannot_be_drawn_are_named(digits, learner):
     with pytest.raises(ValueError, match=r"score='score'.*give its fit \(or teach\) X_val"):
         AcquisitionCurveDisplay.from_learner(fitted(digits))
@@ -206,6 +218,9 @@ def test_curves_that_cannot_be_drawn_are_named(digits, learner):
         AcquisitionCurveDisplay.from_learner({})
     with pytest.raises(ValueError, match="strategies holds 'badge'"):
         AcquisitionCurveDisplay.from_results(RESULTS, strategies=["badge"])
+    for names in ("bait", []):
+        with pytest.raises(ValueError, match="has to be a list of names"):
+            AcquisitionCurveDisplay.from_results(RESULTS, strategies=names)
     with pytest.raises(ValueError, match="error_style='cloud'"):
         AcquisitionCurveDisplay.from_results(RESULTS, error_style="cloud")
     with pytest.raises(ValueError, match="curve_kwargs names the curve 'badge'"):
@@ -358,6 +373,10 @@ def test_queries_that_cannot_be_drawn_are_named(digits, learner):
         QueryDisplay.from_learner(learner, X[:200], kind="film")
     with pytest.raises(ValueError, match="rounds=3 has to name rounds from 1 to 2"):
         QueryDisplay.from_learner(learner, X[:200], rounds=3)
+    with pytest.raises(ValueError, match=r"rounds=\[1, 1\] .* each once"):
+        QueryDisplay.from_learner(learner, X[:200], rounds=[1, 1])
+    with pytest.raises(ValueError, match="image_shape=8 has to be"):
+        QueryDisplay.from_query(learner, X, 2, kind="images", image_shape=8)
     with pytest.raises(ValueError, match="and there are 20 rows"):
         QueryDisplay.from_learner(learner, X[:20])
     with pytest.raises(ValueError, match=r"chosen=.*positions"):

@@ -18,6 +18,7 @@ from skbait.model_selection.fingerprints import fingerprint
 from skbait.model_selection.records import ResultsFile, table_of
 from skbait.model_selection.runs import DataSet, Run, Sizes, is_oracle
 from skbait.strategies import make_query
+from skbait.utils.validation import check_instance
 
 __all__ = ["compare_strategies"]
 
@@ -177,6 +178,14 @@ def compare_strategies(
                 f"budget={budget} is more than the {n_pool} rows of the pool of data set "
                 f"{dataset.name!r}: make it smaller, or test_size and val_size."
             )
+        n_first = initial if isinstance(initial, Integral) else 0
+        if isinstance(initial, Real) and not isinstance(initial, Integral):
+            n_first = initial * n_pool
+        if n_first > budget:
+            raise ValueError(
+                f"initial={initial!r} is more than budget={budget} labels"
+                + (f" of the {n_pool} rows of {dataset.name!r}." if n_first != initial else ".")
+            )
         about = {"sizes": vars(sizes), "scoring": scoring}
         if file.path is not None:  # else nothing is looked up, and large data need no hash
             about["data"] = fingerprint(**vars(dataset))
@@ -208,6 +217,8 @@ def _named_strategies(strategies):
                 f"strategies holds {twice[0]!r} more than once: name strategies by a dict."
             )
         strategies = dict(zip(names, strategies, strict=True))
+    for each in strategies.values():
+        check_instance(each, "strategies")
     return {
         str(name): make_query(each) if isinstance(each, str) else each
         for name, each in strategies.items()

@@ -26,7 +26,7 @@ def curves_of(results, score):
     points = {}
     for i in range(len(columns["seed"])):
         dataset, strategy, seed = (columns[name][i] for name in RUN)
-        value = columns[score][i]
+        value = _as_float(columns[score][i], score)
         error = columns["error"][i] if "error" in columns else ""
         if np.isnan(value) and isinstance(error, str) and error:  # a file may have NaN for ""
             raise ValueError(
@@ -41,7 +41,7 @@ def curves_of(results, score):
                 f"results holds strategy {strategy!r} on data set {dataset!r} with seed {seed} "
                 f"twice at {at} labels: keep one of the runs, or give them different names."
             )
-        run[at] = float(value)
+        run[at] = value
     if not points:
         raise ValueError("results holds no run.")
     starts = _where_scores_begin(points, score)
@@ -52,6 +52,16 @@ def curves_of(results, score):
             at = [n for n in sorted(run) if n >= starts[dataset, seed]]
             curves[dataset, strategy][seed] = np.array(at), np.array([run[n] for n in at])
     return curves
+
+
+def _as_float(value, score):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"the column {score!r} of results holds {value!r}, which is no score: numbers are "
+            "needed, NaN where there is none."
+        ) from None
 
 
 def _where_scores_begin(points, score):
@@ -137,11 +147,7 @@ def differences_to(results, baseline, metric, score):
         if strategy == baseline:
             continue
         differences = differences_of(values, dataset, strategy, baseline)
-        if not len(differences):
-            raise ValueError(
-                f"strategies {strategy!r} and baseline={baseline!r} have no seed in common on "
-                f"data set {dataset!r}: run both with the same seeds."
-            )
+        check_seeds(differences, dataset, strategy, baseline)
         yield dataset, strategy, differences
 
 
@@ -154,11 +160,27 @@ def check_baseline(values, dataset, baseline):
         )
 
 
+def check_seeds(common, dataset, strategy, baseline):
+    """Raise where a strategy and the baseline have nothing in common."""
+    if not len(common):
+        raise ValueError(
+            f"strategies {strategy!r} and baseline={baseline!r} have no seed in common on "
+            f"data set {dataset!r}: run both with the same seeds."
+        )
+
+
 def differences_of(values, dataset, strategy, other):
-    """Return strategy less other for each seed that both have, clear of rounding."""
+    """Return strategy less other for each seed that both have, clear of rounding.
+
+    What differs by rounding alone is equal: to zero, or to another difference, with which it ties.
+    """
     one, two = (values.get((dataset, name), {}) for name in (strategy, other))
-    differences = np.array([one[seed] - two[seed] for seed in one if seed in two])
-    return np.where(np.abs(differences) < 1e-12, 0.0, differences)
+    pairs = np.array([(one[seed], two[seed]) for seed in one if seed in two]).reshape(-1, 2)
+    same = pairs[:, 0] == pairs[:, 1]  # infinite ones, too
+    with np.errstate(invalid="ignore"):
+        differences = np.where(same, 0.0, pairs[:, 0] - pairs[:, 1])
+    unit = np.abs(pairs[np.isfinite(pairs)]).max(initial=0.0) or 1.0
+    return np.round(differences / unit, 12) * unit
 
 
 def standard_error(values):

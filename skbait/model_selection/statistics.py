@@ -16,6 +16,7 @@ from scipy import stats
 from skbait.model_selection.curves import (
     area,
     check_baseline,
+    check_seeds,
     curves_of,
     differences_of,
     differences_to,
@@ -157,8 +158,8 @@ def summarize_strategies(results, *, score="score"):
     >>> list(summarize_strategies(results)["strategy"])
     ['bait', 'random']
     """
-    rows = []
-    for (dataset, strategy), runs in curves_of(results, score).items():
+    rows, curves = [], curves_of(results, score)
+    for (dataset, strategy), runs in curves.items():
         areas = np.array([area(*curve) for curve in runs.values()])
         finals = np.array([scores[-1] for _, scores in runs.values()])
         errors = standard_error(areas), standard_error(finals)
@@ -166,6 +167,14 @@ def summarize_strategies(results, *, score="score"):
             (dataset, strategy, len(runs), areas.mean(), errors[0], finals.mean(), errors[1])
         )
     order = list(dict.fromkeys(row[0] for row in rows))
+    for dataset in order:
+        seeds = {name: set(runs) for (each, name), runs in curves.items() if each == dataset}
+        if len(set(map(frozenset, seeds.values()))) > 1:
+            warnings.warn(
+                f"strategies have different seeds on data set {dataset!r}: their means are over "
+                "other runs. paired_tests and labels_saved compare those in common.",
+                stacklevel=2,
+            )
     rows.sort(key=lambda row: (order.index(row[0]), -row[3]))
     names = ("dataset", "strategy", "n_seeds", "area", "area_error", "final", "final_error")
     return from_rows(names, rows)
@@ -327,8 +336,9 @@ def labels_saved(results, *, baseline="random", score="score"):
     Returns
     -------
     pandas.DataFrame or dict of str to ndarray
-        A row a data set and strategy, the baseline included: `dataset`, `strategy`, `target` (the
-        last score of the baseline, the mean over seeds), `labels_needed` to reach it (NaN where
+        A row a data set and strategy, the baseline included: `dataset`, `strategy`, `n_seeds`
+        (those that it has in common with the baseline, which count), `target` (the last score of
+        the baseline, the mean over these seeds), `labels_needed` to reach it (NaN where
         it is never reached), `labels_saved` (of those that the baseline had in the end), and
         `share_saved` (of the same).
 
@@ -353,19 +363,25 @@ def labels_saved(results, *, baseline="random", score="score"):
     [30.0, 18.0]
     """
     curves = curves_of(results, score)
-    means = {}
-    for key, runs in curves.items():
-        n_labels, scores = on_common_labels(runs)
-        means[key] = n_labels, scores.mean(axis=0)
     rows = []
-    for (dataset, strategy), (n_labels, mean) in means.items():
+    for (dataset, strategy), runs in curves.items():
         check_baseline(curves, dataset, baseline)
-        spent, target = (values[-1] for values in means[dataset, baseline])
+        others = curves[dataset, baseline]
+        seeds = [seed for seed in runs if seed in others]
+        check_seeds(seeds, dataset, strategy, baseline)
+        (n_labels, mean), (spent, reached) = (_mean_curve(each, seeds) for each in (runs, others))
+        spent, target = spent[-1], reached[-1]
         needed = first_reached(n_labels, mean, target)
         saved = spent - needed
-        rows.append((dataset, strategy, target, needed, saved, saved / spent))
-    names = ("dataset", "strategy", "target", "labels_needed", "labels_saved", "share_saved")
-    return from_rows(names, rows)
+        rows.append((dataset, strategy, len(seeds), target, needed, saved, saved / spent))
+    names = ("dataset", "strategy", "n_seeds", "target", "labels_needed", "labels_saved")
+    return from_rows((*names, "share_saved"), rows)
+
+
+def _mean_curve(runs, seeds):
+    """Return numbers of labels and the mean score at each, over some seeds."""
+    n_labels, scores = on_common_labels({seed: runs[seed] for seed in seeds})
+    return n_labels, scores.mean(axis=0)
 
 
 def _win_rate(differences):

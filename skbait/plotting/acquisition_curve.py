@@ -138,8 +138,12 @@ class AcquisitionCurveDisplay:
             )
         if dataset is not None:
             columns = {n: v[columns["dataset"] == dataset] for n, v in columns.items()}
-        means = as_columns(mean_curves(columns, score=score))
-        known = list(dict.fromkeys(means["strategy"]))
+        known = list(dict.fromkeys(columns.get("strategy", ())))
+        if isinstance(strategies, str) or (strategies is not None and not len(strategies)):
+            raise ValueError(
+                f"strategies={strategies!r} has to be a list of names, one at least, or None for "
+                "all."
+            )
         names = known if strategies is None else list(strategies)
         unknown = [name for name in names if name not in known]
         if unknown:
@@ -147,6 +151,10 @@ class AcquisitionCurveDisplay:
                 f"strategies holds {unknown[0]!r}, which has no results; there are "
                 f"{', '.join(map(repr, known))}."
             )
+        if strategies is not None:
+            asked = np.isin(columns["strategy"], names)
+            columns = {n: v[asked] for n, v in columns.items()}
+        means = as_columns(mean_curves(columns, score=score))
         rows = [means["strategy"] == name for name in names]
         display = cls(
             n_labels=[means["n_labels"][each] for each in rows],

@@ -48,6 +48,11 @@ def as_images(X, image_shape):
     scale = 255.0 if images.dtype == np.uint8 else None
     images = images.astype(np.float64)
     if image_shape is not None:
+        if np.ndim(image_shape) != 1:
+            raise ValueError(
+                f"image_shape={image_shape!r} has to be (height, width) or (channels, height, "
+                "width)."
+            )
         shape = tuple(image_shape)
         if np.prod(shape) != np.prod(images.shape[1:]):
             raise ValueError(

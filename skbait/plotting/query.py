@@ -225,10 +225,10 @@ class QueryDisplay:
             )
         wanted = range(1, len(picked)) if rounds is None else np.atleast_1d(rounds).tolist()
         outside = [each for each in wanted if each not in range(1, len(picked))]
-        if outside or not len(wanted):
+        if outside or not len(wanted) or len(set(wanted)) < len(wanted):
             raise ValueError(
                 f"rounds={rounds!r} has to name rounds from 1 to {len(picked) - 1}, in which the "
-                "learner picked rows."
+                "learner picked rows, each once."
             )
         chosen = _as_chosen(np.concatenate([picked[each] for each in wanted]), n_rows)
         before = [picked[each] for each in range(max(wanted)) if each not in wanted]
