@@ -325,7 +325,7 @@ def test_laplace_updates_of_known_candidates(data):
             h = np.append(X_pool[i], 1)
             p = np.exp(mean @ h) / np.exp(mean @ h).sum()
             sigma = sigma - np.outer(sigma @ h, sigma @ h) / (1 + h @ sigma @ h)
-            mean = mean + 10 * np.outer(np.eye(3)[y_pool[i]] - p, sigma @ h)
+            mean = mean + 3 * np.outer(np.eye(3)[y_pool[i]] - p, sigma @ h)
         logits = np.column_stack([X_val, np.ones(len(X_val))]) @ mean.T
         log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         expected.append(-log_p[np.arange(len(y_val)), y_val].mean())

@@ -246,6 +246,6 @@ def test_updates_by_the_formula(n_own, width, seed, monkeypatch):
         strict=True,
     )
     expected = [torch.stack(part) for part in expected]
-    assert_heads_close(update_heads(weight, bias, covariance, own, own_y), expected)
+    assert_heads_close(update_heads(weight, bias, covariance, own, own_y, step=10.0), expected)
     monkeypatch.setattr(_backend, "CHUNK_BYTES", 1)
-    assert_heads_close(update_heads(weight, bias, covariance, own, own_y), expected)
+    assert_heads_close(update_heads(weight, bias, covariance, own, own_y, step=10.0), expected)

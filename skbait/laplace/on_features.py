@@ -24,6 +24,9 @@ from skbait.representation.memory import FeatureMemory
 from skbait.utils.labels import encode
 from skbait.utils.targets import as_vector, label_kind, tidy
 
+# Step length of second-order updates where Σ takes the curvature of the softmax for 1.
+SHARED_STEP = 3.0
+
 
 class OnFeatures:
     """Updates and predictions on features (n, D), wherever they come from.
@@ -107,7 +110,8 @@ class OnFeatures:
             return float(self.gamma)
         if self.update == "first_order":
             return 1e-3
-        return 3.0 if self.likelihood == "gaussian" and self.covariance == "shared" else 1.0
+        is_shared = self.likelihood == "gaussian" and self.covariance == "shared"
+        return SHARED_STEP if is_shared else 1.0
 
     def remember_features(self):
         """Compute the features of each row once from now on, also for updated copies.

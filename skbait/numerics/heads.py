@@ -233,7 +233,7 @@ def update_heads(
     own_features: torch.Tensor,
     own_targets: torch.Tensor,
     *,
-    step: float = 10.0,
+    step: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Update T copies of a softmax head in closed form, each with new rows of its own.
 
@@ -255,7 +255,7 @@ def update_heads(
         Features of each copy's new rows.
     own_targets : torch.Tensor of int64 of shape (T, n)
         Their classes.
-    step : float, default=10.0
+    step : float
         More than 1 because Σ takes the curvature of the softmax for 1.
 
     Returns

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skbait._sklearn import Interval, StrOptions
+from skbait.laplace.on_features import SHARED_STEP
 from skbait.laplace.posterior import posterior_of_head
 from skbait.numerics.heads import LOSSES, score_heads, train_heads, update_heads
 from skbait.strategies._checks import as_candidates
@@ -73,7 +74,8 @@ class BossQuery(EnsembleQuery):
         probabilities to labels, or the negative log-likelihood.
     update : {"retrain", "laplace"}, default="retrain"
         How the last layer learns a batch: by training it on all rows, or by the closed-form
-        update of its Laplace posterior [2]_, in which only the batch is gone through.
+        update of its Laplace posterior [2]_, in which only the batch is gone through: with a
+        prior precision of 1 and steps of 3, the defaults of :class:`LaplaceClassifier`.
     n_epochs : int, default=50
         Passes over the rows in a training.
     learning_rate : float, default=1e-2
@@ -395,7 +397,7 @@ class BossQuery(EnsembleQuery):
         if self.update == "laplace":
             mean = torch.cat([weight, bias[:, None]], dim=1)
             covariance = posterior_of_head(mean, labeled).covariance
-            heads = update_heads(weight, bias, covariance, own, own_targets)
+            heads = update_heads(weight, bias, covariance, own, own_targets, step=SHARED_STEP)
         else:
             heads = train_heads(
                 weight,
