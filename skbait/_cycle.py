@@ -14,9 +14,12 @@ from sklearn.frozen import FrozenEstimator
 
 from skbait._history import Round
 from skbait.laplace import LaplaceClassifier
-from skbait.utils.data import take_rows
+from skbait.strategies import BaseQuery
+from skbait.strategies._checks import as_candidates
+from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import find_nets
+from skbait.utils.validation import check_number_of_rows
 
 
 class _AlreadyCloned:
@@ -186,9 +189,33 @@ def choose(strategy, model, memory, X_pool, n, **kwargs):
 
     Returns
     -------
-    ndarray of int64, or what else the strategy's `query` returns
+    ndarray of int64, with its utilities where ``return_utilities=True`` is among `kwargs`
     """
     strategy = as_seen_by(strategy, FrozenEstimator(model))
     memory.seeds.settle(strategy, "query", len(memory.rounds))
     strategy.fit(memory.X, memory.y, **memory.query_params.params)
-    return strategy.query(X_pool, n, **kwargs)
+    if isinstance(strategy, BaseQuery):
+        return strategy.query(X_pool, n, **kwargs)
+    return _asked_of(strategy, X_pool, n, **kwargs)
+
+
+def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
+    """Return what a strategy that is no `BaseQuery` chooses, in the same form, and checked."""
+    among = as_candidates(candidates, num_rows(X_pool))
+    n_pool = num_rows(X_pool) if among is None else len(among)
+    n = check_number_of_rows(n, n_pool)
+    found = strategy.query(X_pool if among is None else take_rows(X_pool, among), n, **kwargs)
+    with_utilities = kwargs.get("return_utilities", False)
+    picks = np.asarray(found[0] if with_utilities else found)
+    whole = picks.dtype.kind in "iu" and picks.shape == (n,)
+    if not whole or len(np.unique(picks)) < n or picks.min() < 0 or picks.max() >= n_pool:
+        raise ValueError(
+            f"query_strategy={strategy!r} was asked for {n} different rows of {n_pool} and gave "
+            f"{picks!r}."
+        )
+    picks = (picks if among is None else among[picks]).astype(np.int64)
+    if not with_utilities:
+        return picks
+    utilities = np.full(num_rows(X_pool), np.nan)
+    utilities[slice(None) if among is None else among] = found[1]
+    return picks, utilities

@@ -5,22 +5,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.metadata_routing import (
     UNUSED,
+    MetadataRequest,
     MetadataRouter,
     MethodMapping,
+    get_routing_for_object,
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbait.utils.data import is_table, without_gradients
+from skbait._sklearn import check_method_params
+from skbait.utils.data import is_table, num_rows, take_rows, without_gradients
 from skbait.utils.introspection import with_tags_of
 from skbait.utils.nets import as_nets_take, explain_dtype
 from skbait.utils.state import keep_random_states
+from skbait.utils.targets import as_vector, has_label, tidy
 from skbait.utils.validation import as_numbers
 
 DELEGATED = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score")
@@ -51,12 +56,32 @@ def check_columns(learner, X):
 
 
 def check_like(X_val, columns):
-    """Raise if held-out rows have another number of features than those known by `columns_of`."""
+    """Raise if held-out rows have other columns than those known by `columns_of`."""
     if X_val is None:
         return
-    given, known = columns_of(X_val).get("n_features_in_"), columns.get("n_features_in_")
+    found = columns_of(X_val)
+    given, known = (each.get("n_features_in_") for each in (found, columns))
     if None not in (given, known) and given != known:
         raise ValueError(f"X_val has {given} features, but X has {known}.")
+    given, known = (each.get("feature_names_in_") for each in (found, columns))
+    if given is not None and known is not None and not np.array_equal(given, known):
+        first = int(np.argmax(given != known))
+        raise ValueError(
+            f"the columns of X_val must be those of X, in the same order: number {first} is "
+            f"{given[first]!r} in X_val and {known[first]!r} in X."
+        )
+
+
+def scored_as(estimator, wrapper):
+    """Return a wrapper of an estimator that requests the weights in `score` as that does."""
+    if get_config()["enable_metadata_routing"]:
+        routing = get_routing_for_object(estimator)
+        if isinstance(routing, MetadataRequest):
+            wanted = routing.score.requests.get("sample_weight")
+        else:
+            wanted = "sample_weight" in routing.consumes("score", ["sample_weight"]) or None
+        wrapper.set_score_request(sample_weight=wanted)
+    return wrapper
 
 
 def _has(method):
@@ -159,7 +184,7 @@ class DelegationMixin:
         X : data of n_rows rows
             The rows.
         y : array-like of shape (n_rows,)
-            Their labels.
+            Their labels. Rows without one (-1, None or NaN) are left out.
         sample_weight : array-like of shape (n_rows,), default=None
             Weights of the rows.
         **params : dict
@@ -170,9 +195,11 @@ class DelegationMixin:
         float
             The score; without `scoring` that of the estimator, for most the accuracy.
         """
-        X = self._as_trained(X)
+        check_is_fitted(self)
         if sample_weight is not None:
             params["sample_weight"] = sample_weight
+        X, y, params = self._with_labels(X, y, params)
+        X = self._as_trained(X)
         routed = self._route("score", params)
         with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
             if self._has_one_scorer():
@@ -191,7 +218,8 @@ class DelegationMixin:
         router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         for method in DELEGATED:
-            mapping.add(caller=method, callee=method)
+            if method != "score" or not self._has_one_scorer():
+                mapping.add(caller=method, callee=method)
         router.add(estimator=self._get_estimator(), method_mapping=mapping)
         strategy = self._get_strategy()
         if getattr(strategy, "estimator", None) is not None:  # else it fits nothing itself
@@ -221,7 +249,19 @@ class DelegationMixin:
         routed = process_routing(self, caller, **params)
         to_query = getattr(routed, "query_strategy", {}).get(caller, {})
         to_scorer = getattr(routed, "scorer", {}).get("score", {})
-        return Routed(routed.estimator[caller], to_query, to_scorer)
+        return Routed(routed.estimator.get(caller, {}), to_query, to_scorer)
+
+    def _with_labels(self, X, y, params):
+        """Return what `score` was given without the rows that have no label."""
+        labels = as_vector(y, num_rows(X))
+        known = np.flatnonzero(has_label(labels))
+        # a frozen model may have been trained where -1 is a class
+        if len(known) == len(labels) or -1 in self.classes_.tolist():
+            return X, y, params
+        if not len(known):
+            raise ValueError(f"y holds no label in its {len(labels)} rows: nothing to score by.")
+        params = check_method_params(labels, params, known)
+        return take_rows(X, known), tidy(labels[known]), params
 
     def _as_trained(self, X):
         """Return X, its columns checked, as the estimator was given the rows to train on."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from sklearn.metrics import check_scoring
 
-from skbait.utils.data import num_rows
-from skbait.utils.nets import as_nets_take
+from skbait._sklearn import check_method_params
+from skbait.utils.data import num_rows, take_rows
+from skbait.utils.nets import as_nets_take, explain_dtype
 from skbait.utils.state import keep_random_states
-from skbait.utils.targets import as_vector, has_label, tidy
+from skbait.utils.targets import as_vector, has_label, label_kind, tidy
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class HeldOut:
             given, missing = ("X_val", "y_val") if y is None else ("y_val", "X_val")
             raise ValueError(f"{given} was given without {missing}: scoring needs both.")
         self._scorer = None
+        if scoring is not None:  # without held-out rows it may still be used by `score`
+            check_scoring(estimator, scoring=scoring)
         if X is None:
             return
         labels = as_vector(y, num_rows(X), name="y_val")
@@ -87,12 +90,24 @@ class HeldOut:
         self._scorer = TolerantScorer(estimator, scoring)
         self._score_params = score_params
 
+    def check_labels(self, y):
+        """Raise if the held-out labels are not of the kind of those of the training."""
+        if self._scorer is None:
+            return
+        given, trained = label_kind(self._y), label_kind(y)
+        if given != trained:
+            raise ValueError(
+                f"y_val has {given} labels {np.unique(self._y)[:3].tolist()}..., but y has "
+                f"{trained} labels {np.unique(y)[:3].tolist()}...: give both in the same form."
+            )
+
     def scores(self, estimator):
         """Return the scores of a fitted estimator by the name of their column."""
         if self._scorer is None:
             return {}
         X = as_nets_take(estimator, self._X)
-        with keep_random_states(estimator):  # a pass through a network draws from torch
+        # a pass through a network draws from torch
+        with keep_random_states(estimator), explain_dtype(estimator, X):
             result = self._scorer(estimator, X, self._y, **self._score_params)
         if isinstance(result, dict):
             return {f"score_{name}": float(value) for name, value in result.items()}
@@ -140,6 +155,7 @@ class TolerantScorer:
             if not _lacks_classes(estimator, y):
                 raise
             cause = error
+        self._check_known(estimator, X, y, params)
         found = np.nan
         if self._each is not None:
             found = self._each(estimator, X, y, **params)
@@ -155,6 +171,17 @@ class TolerantScorer:
             )
         self._warned = True
         return found
+
+    def _check_known(self, estimator, X, y, params):
+        """Raise what is raised without the rows of unknown classes, too: they are not the cause.
+
+        Rows that do not show every class of the model prove nothing: some metrics need them all.
+        """
+        y, classes = np.asarray(y), set(np.asarray(estimator.classes_).tolist())
+        known = [row for row, label in enumerate(y.tolist()) if label in classes]
+        if set(y[known].tolist()) == classes:
+            params = check_method_params(y, params, known)
+            self._strict(estimator, take_rows(X, known), y[known], **params)
 
 
 def _is_value_error(traceback):

@@ -79,6 +79,11 @@ class Extras:
 
     def __init__(self, params, n_rows, like=None):
         self.params = params
+        n_weights = _entries(params.get("sample_weight"))
+        if n_weights not in (None, n_rows):
+            raise ValueError(
+                f"sample_weight has {n_weights} entries, but there are {n_rows} rows in X."
+            )
         self.by_row = {
             name
             for name, value in params.items()

@@ -9,7 +9,7 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_regressor
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +21,7 @@ from skbait._delegation import (
     check_columns,
     check_like,
     columns_of,
+    scored_as,
 )
 from skbait._history import HeldOut, as_table
 from skbait._memory import Extras, Memory, Seeds
@@ -57,11 +58,26 @@ __all__ = ["ActiveLearner"]
 UPDATED = {"update": "newton", "likelihood": "categorical", "prior_precision": "auto"}
 
 
+def _is_regressor(estimator):
+    try:
+        return is_regressor(estimator)
+    except AttributeError:  # it has no tags of scikit-learn's
+        return False
+
+
+def classes_of(model, memory):
+    """Return the classes of a model: a loaded net does not know them itself."""
+    classes = getattr(model, "classes_", None)
+    if classes is None and can_represent(model):
+        classes = probabilities(model, take_rows(memory.X, np.arange(1)))[1]
+    return np.unique(memory.y) if classes is None else np.asarray(classes)
+
+
 def fitted_state(model, memory):
     """Return the fitted attributes of a learner, but for its columns, by name."""
     return {
         "estimator_": model,
-        "classes_": np.asarray(getattr(model, "classes_", np.unique(memory.y))),
+        "classes_": classes_of(model, memory),
         "X_labeled_": memory.X,
         "y_labeled_": memory.y,
         "n_labels_": len(memory.y),
@@ -262,7 +278,7 @@ class ActiveLearner(
         X = check_rows(X, owner="ActiveLearner")
         columns = columns_of(X)
         self._check_estimator()
-        self._check_strategy()
+        self._check_strategy(X_val)
         oracle = Oracle(y, num_rows(X))
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
@@ -279,6 +295,7 @@ class ActiveLearner(
             estimator=self._get_estimator(),
             seeds=seeds,
         )
+        held_out.check_labels(oracle.labels)
         n_rounds = 1 + -(-(limit - len(oracle.asked)) // self.batch_size)
 
         context = self._init_callback_context(max_subtasks=n_rounds)
@@ -356,6 +373,7 @@ class ActiveLearner(
         trains = self.update == "refit"  # an update takes less time than a look at a fresh net
         held_out = self._held_out(X_val, y_val, routed.scorer, before_training=trains)
         check_like(X_val, vars(self))
+        held_out.check_labels(self.y_labeled_)
         memory = self._memory
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
         to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
@@ -410,6 +428,10 @@ class ActiveLearner(
         X_pool = check_rows(X_pool, name="X_pool", owner="ActiveLearner")
         check_columns(self, X_pool)
         if n is None:
+            if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
+                raise InvalidParameterError(
+                    f"batch_size={self.batch_size!r} must be an integer of at least 1."
+                )
             among = as_candidates(candidates, num_rows(X_pool))
             n = min(self.batch_size, num_rows(X_pool) if among is None else len(among))
         if candidates is not None:
@@ -426,13 +448,20 @@ class ActiveLearner(
     def _get_estimator(self):
         estimator = LogisticRegression() if self.estimator is None else self.estimator
         if self.update == "laplace" and not isinstance(estimator, LaplaceClassifier):
-            return LaplaceClassifier(estimator, **UPDATED)
+            layer = getattr(self._get_strategy(), "last_layer", None)
+            model = LaplaceClassifier(estimator, last_layer=layer, **UPDATED)
+            return scored_as(estimator, model)
         return estimator
 
     def _check_estimator(self):
         """Refuse what cannot predict; some have `predict` only once they are fitted."""
         check_instance(self.estimator, "estimator")
         estimator = self._get_estimator()
+        if _is_regressor(estimator):
+            raise InvalidParameterError(
+                f"The 'estimator' parameter of ActiveLearner must be a classifier. Got the "
+                f"regressor {type(estimator).__name__}."
+            )
         kind = type(estimator)
         may_come = hasattr(kind, "predict") or hasattr(kind, "__getattr__")
         if not (hasattr(estimator, "predict") or may_come):
@@ -443,13 +472,20 @@ class ActiveLearner(
         if isinstance(estimator, LaplaceClassifier):
             estimator._check_estimator(estimator._own_estimator())
 
-    def _check_strategy(self):
+    def _check_strategy(self, X_val):
         """Refuse a strategy that cannot use the estimator, before anything is fitted."""
         check_instance(self.query_strategy, "query_strategy")
+        check_instance(self.initial, "initial")
         strategy = self._get_strategy()
         asked_for = self.budget is not None or self.query_strategy is not None
-        if asked_for and isinstance(strategy, BaseQuery):
-            as_seen_by(strategy, self._get_estimator())._check_settings()
+        if not (asked_for and isinstance(strategy, BaseQuery)):
+            return
+        as_seen_by(strategy, self._get_estimator())._check_settings()
+        if self.budget is not None and X_val is None and "pool labels" in strategy._needs:
+            raise ValueError(
+                f"query_strategy={type(strategy).__name__} judges batches on held-out rows: with "
+                "a budget, give X_val and y_val to fit."
+            )
 
     def _update_of(self, model, memory):
         """Return what updates a model by the labels it does not know; None: train afresh."""
@@ -496,21 +532,11 @@ class ActiveLearner(
 
     def _choose(self, X, oracle, n, model, memory, held_out):
         """Return the positions in X, among those not asked for, of the rows to ask for next."""
-        strategy, pool = self._get_strategy(), oracle.unasked()
-        if isinstance(strategy, BaseQuery):
-            known = {"candidates": pool}
-            if "pool labels" in strategy._needs:
-                X_val, y_val = held_out
-                known.update(y_pool=oracle.everything(), X_val=X_val, y_val=y_val)
-            return choose(strategy, model, memory, X, n, **known)
-        picks = np.asarray(choose(strategy, model, memory, take_rows(X, pool), n))
-        whole = picks.dtype.kind in "iu" and picks.shape == (n,)
-        if not whole or len(np.unique(picks)) < n or picks.min() < 0 or picks.max() >= len(pool):
-            raise ValueError(
-                f"query_strategy={self.query_strategy!r} was asked for {n} different rows of "
-                f"{len(pool)} and gave {picks!r}."
-            )
-        return pool[picks]
+        strategy, known = self._get_strategy(), {"candidates": oracle.unasked()}
+        if isinstance(strategy, BaseQuery) and "pool labels" in strategy._needs:
+            X_val, y_val = held_out
+            known.update(y_pool=oracle.everything(), X_val=X_val, y_val=y_val)
+        return choose(strategy, model, memory, X, n, **known)
 
     def _end_task(self, task, memory, state):
         """Tell the callbacks that a task has ended; return whether one of them says stop."""

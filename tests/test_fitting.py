@@ -755,3 +755,48 @@ def test_a_threshold_is_that_of_the_positive_label(names, pos_label):
     column = fitted.classes_.tolist().index(pos_label or "yes")
     sure = fitted.predict_proba(X)[:, column] >= 0.9
     np.testing.assert_array_equal(fitted.predict(X) == fitted.classes_[column], sure)
+
+
+def test_trap_no_batch_at_all():
+    net = make_net(MLP, classes=range(3), iterator_train__drop_last=True)  # batches of 64
+    with pytest.raises(ValueError, match=r"not trained.* no batch of the 60 .*batch_size=64"):
+        fit_clone(net, X[:60], Y[:60])
+    fit_clone(net, X[:65], Y[:65])
+    assert fit_clone(net.set_params(max_epochs=0), X[:60], Y[:60]).predict(X).shape == (150,)
+
+
+class LogProbabilities(MLP):
+    """An MLP that gives logarithms of probabilities."""
+
+    def forward(self, x):
+        return torch.log_softmax(super().forward(x), 1)
+
+
+def test_trap_a_logarithm_of_logarithms(no_training):
+    """skorch's NeuralNetClassifier takes it itself, and learns nonsense from NaN."""
+    for module in (LogProbabilities, MLP):
+        with pytest.raises(ValueError, match="criterion=NLLLoss NeuralNetClassifier takes the"):
+            fit_clone(make_net(module, criterion=nn.NLLLoss), X, Y)
+
+
+def test_logarithms_of_probabilities_where_they_belong():
+    plain = NeuralNet(LogProbabilities, nn.NLLLoss, train_split=None, verbose=0, **QUICK)
+    for net in (make_net(LogProbabilities, **QUICK), plain):
+        p, _ = probabilities(fit_clone(net, X, Y, random_state=0), X)
+        assert (p.argmax(1).numpy() == Y).mean() > 0.9
+
+
+def test_a_loss_that_is_no_number_is_warned_of():
+    class Odd(nn.CrossEntropyLoss):
+        def forward(self, output, target):
+            return super().forward(output, target) + torch.nan
+
+    with pytest.warns(RuntimeWarning, match="loss of the net's training is not a number"):
+        fit_clone(make_net(MLP, criterion=Odd, classes=range(3)), X, Y)
+
+
+@pytest.mark.parametrize("names", ["abcd", range(4)])
+def test_trap_a_frame_for_a_module_that_takes_an_array(names):
+    frame = pd.DataFrame(X, columns=list(names))
+    with pytest.raises(ValueError, match=r"columns of a data frame .* X.to_numpy\(np.float32\)"):
+        fit_clone(make_net(MLP, classes=range(3)), frame, Y)

@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch import NeuralNetBinaryClassifier
+from torch import nn
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery
 from skbait.laplace import LaplaceClassifier
@@ -561,3 +562,46 @@ def test_global_random_states_are_left_alone():
     model.sample(3)
     np.testing.assert_array_equal(np.random.get_state()[1], states[0])
     assert torch.equal(torch.get_rng_state(), states[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("update", "none"), ("prediction", "montecarlo"), ("n_samples", 0)]
+)
+def test_parameters_set_after_the_fit_are_checked(name, value):
+    X, y = load_iris(return_X_y=True)
+    model = LaplaceClassifier(LogisticRegression(max_iter=1000)).fit(X, y)
+    model.set_params(**{name: value})
+    for use in (lambda: model.partial_fit(X, y), lambda: model.predict_proba(X)):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of LaplaceClassifier"):
+            use()
+
+
+def test_another_layer_than_that_of_the_posterior_is_refused():
+    """Its features, of the same width here, would go with weights that are not theirs."""
+    X, y = load_iris(return_X_y=True)
+    X = X.astype(np.float32)
+
+    class Three(nn.Sequential):
+        def __init__(self):
+            super().__init__(
+                nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)
+            )
+
+    net = make_net(Three, criterion=nn.CrossEntropyLoss, max_epochs=1)
+    model = LaplaceClassifier(net, random_state=0).fit(X, y)
+    torch.testing.assert_close(
+        represent(model, X, last_layer="4").probabilities, represent(model, X).probabilities
+    )
+    with pytest.raises(ValueError, match="last_layer='2' is not the layer"):
+        represent(model, X, last_layer="2")
+    learner = ActiveLearner(net, BaitQuery(last_layer="4"), update="laplace").fit(X, y)
+    assert learner.estimator_.last_layer == "4"
+    assert len(learner.query(X, 3)) == 3
+
+
+def test_the_threshold_of_a_binary_net_is_not_dropped():
+    X, y = load_iris(return_X_y=True)
+    net = NeuralNetBinaryClassifier(OneLogit, train_split=None, verbose=0)
+    assert LaplaceClassifier(net).fit(X.astype(np.float32), y > 0).classes_.tolist() == [0, 1]
+    with pytest.raises(TypeError, match="drop the decision threshold of NeuralNetBinary"):
+        LaplaceClassifier(net.set_params(threshold=0.9)).fit(X.astype(np.float32), y > 0)

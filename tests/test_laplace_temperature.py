@@ -186,5 +186,21 @@ def test_arguments_of_fit_go_to_the_estimator_cut_to_the_folds():
     learner.fit(X[:100], Y[:100], sample_weight=1.0 + Y[:100])
     with config_context(enable_metadata_routing=True):
         model = TemperatureClassifier(Checks().set_fit_request(sample_weight=True))
+        model.set_score_request(sample_weight=True)
         scores = cross_val_score(model, X[:100], Y[:100], params={"sample_weight": 1.0 + Y[:100]})
         assert np.isfinite(scores).all()
+
+
+def test_the_deepest_of_two_valleys_is_found():
+    """Tiny logits that are right: T = 0.01 is far better than the valley at T = 0.7."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 1))
+    X = X[abs(X[:, 0]) > 0.3]
+    y = (X[:, 0] > 0).astype(int)
+    model = LogisticRegression().fit(X, y)
+    model.coef_[:], model.intercept_[:] = 0.01, 0.0
+    tempered = TemperatureClassifier(FrozenEstimator(model)).fit(X, y)
+    assert tempered.temperature_ == pytest.approx(0.01, rel=1e-3)
+    np.testing.assert_allclose(
+        np.exp(tempered.predict_log_proba(X)), tempered.predict_proba(X), rtol=1e-12
+    )

@@ -593,3 +593,47 @@ def test_iris_by_name():
     ).fit(bunch.data, names)
     assert learner.feature_names_in_.tolist() == bunch.feature_names
     assert learner.score(bunch.data, names) > 0.9
+
+
+# ---------------------------------------------------------------------------- other strategies
+
+
+class Own(BaseEstimator):
+    """A strategy that is none of skbait's: the last rows, or what is wrong."""
+
+    def __init__(self, what="last"):
+        self.what = what
+
+    def fit(self, X, y):
+        return self
+
+    def query(self, X, n, return_utilities=False):
+        last = list(range(len(X)))[::-1][:n]
+        picks = {"last": last, "same": [0] * n, "more": [*last, 0], "words": ["a"] * n}[self.what]
+        return (picks, np.arange(len(X)) / 2) if return_utilities else picks
+
+
+def test_a_strategy_that_is_none_of_skbaits_chooses_in_the_same_form():
+    learner = fitted(strategy=Own())
+    picks = learner.query(X_POOL, 3)
+    assert picks.dtype == np.int64
+    np.testing.assert_array_equal(picks, [79, 78, 77])
+    np.testing.assert_array_equal(learner.query(X_POOL, 2, candidates=[9, 4, 7]), [7, 4])
+    picks, utilities = learner.query(X_POOL, 2, candidates=[9, 4, 7], return_utilities=True)
+    np.testing.assert_array_equal(picks, [7, 4])
+    np.testing.assert_array_equal(utilities[[9, 4, 7]], [0, 0.5, 1])
+    assert np.isnan(utilities).sum() == 77
+    np.testing.assert_array_equal(learner.query(X_POOL, 1, return_utilities=True)[1][-1:], 39.5)
+    with pytest.raises(ValueError, match="n=81 is more than the 80 rows of X_pool"):
+        learner.query(X_POOL, 81)
+
+
+@pytest.mark.parametrize("what", ["same", "more", "words"])
+def test_a_strategy_that_is_none_of_skbaits_is_checked(what):
+    with pytest.raises(ValueError, match="was asked for 3 different rows of 80 and gave"):
+        fitted(strategy=Own(what)).query(X_POOL, 3)
+
+
+def test_a_batch_size_that_cannot_be():
+    with pytest.raises(ValueError, match="batch_size='many'"):
+        fitted().set_params(batch_size="many").query(X_POOL)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +13,20 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
+from sklearn.metrics import accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
-from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery, TypiClustQuery
+from skbait import (
+    ActiveLearner,
+    BaitQuery,
+    BossQuery,
+    MarginQuery,
+    RandomQuery,
+    TypiClustQuery,
+)
 from skbait.utils.data import take_rows
 
 X, Y = make_blobs(300, n_features=4, centers=4, cluster_std=3.0, random_state=3)
@@ -25,8 +35,8 @@ X = scale(X)  # for the solver of LogisticRegression to converge
 
 def cycle(strategy=None, **params):
     settings = {"initial": 8, "budget": 40, "batch_size": 12, "random_state": 0} | params
-    estimator = settings.pop("estimator", None)
-    return ActiveLearner(estimator, strategy or MarginQuery(), **settings)
+    settings.setdefault("query_strategy", strategy or MarginQuery())
+    return ActiveLearner(settings.pop("estimator", None), **settings)
 
 
 class ReadLabels(np.ndarray):
@@ -196,6 +206,7 @@ def test_initial_as_strategy_without_a_model():
         ({"initial": np.zeros(300, dtype=bool)}, "initial=.{,40} has to be .*flatnonzero"),
         ({"initial": list(range(41))}, "initial holds 41 positions, and budget=40"),
         ({"initial": MarginQuery()}, "initial=MarginQuery.*needs a model"),
+        ({"estimator": LinearRegression()}, "must be a classifier. Got the regressor Linear"),
     ],
 )
 def test_parameters_that_cannot_be_are_named(params, message):
@@ -203,6 +214,12 @@ def test_parameters_that_cannot_be_are_named(params, message):
     with pytest.raises(ValueError, match=message):
         learner.fit(X, Y)
     assert not hasattr(learner, "estimator_")
+
+
+@pytest.mark.parametrize("name", ["initial", "query_strategy"])
+def test_a_class_in_place_of_a_strategy(name):
+    with pytest.raises(TypeError, match=rf"{name}=TypiClustQuery is a class.*TypiClustQuery\(\)"):
+        cycle(**{name: TypiClustQuery}).fit(X, Y)
 
 
 def test_initial_positions_need_a_label():
@@ -395,11 +412,47 @@ def test_a_scorer_that_fails_for_another_reason_is_an_error():
 
 @pytest.mark.parametrize(
     ("X_val", "y_val", "message"),
-    [(X[:, :1], Y, "X_val has 1 features"), (X, Y.astype(str), "[Mm]ix")],
+    [
+        (X[:, :1], Y, "X_val has 1 features"),
+        (X, Y.astype(str), r"y_val has string labels \['0', .*, but y has numeric labels \[0, 1"),
+        (X, Y < 2, "y_val has boolean labels"),
+    ],
 )
 def test_held_out_rows_of_another_kind_are_an_error(X_val, y_val, message):
     with pytest.raises(ValueError, match=message):
         ActiveLearner().fit(X[Y < 2], Y[Y < 2], X_val=X_val, y_val=y_val)
+
+
+def test_held_out_columns_in_another_order_are_an_error():
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    with pytest.raises(ValueError, match="number 0 is 'd' in X_val and 'a' in X"):
+        ActiveLearner().fit(frame, Y, X_val=frame[list("dcba")], y_val=Y)
+
+
+@pytest.mark.parametrize("scoring", ["f1", ["accuracy", "f1"]])
+def test_a_score_that_no_model_can_have_is_an_error(scoring):
+    """Even where the model does not know all classes: this is not why."""
+    with pytest.raises(ValueError, match="average='binary'"):
+        ActiveLearner(scoring=scoring).fit(X[Y < 3], Y[Y < 3], X_val=X, y_val=Y)
+
+
+@pytest.mark.parametrize("scoring", ["acuracy", accuracy_score])
+def test_a_scorer_that_is_none_is_an_error_without_held_out_rows(scoring):
+    with pytest.raises(ValueError, match="scor"):
+        ActiveLearner(scoring=scoring).fit(X, Y)
+
+
+def test_an_oracle_wants_held_out_rows_before_the_first_training():
+    with (
+        patch("skbait.learner.fit_round", side_effect=AssertionError("trained")),
+        pytest.raises(ValueError, match="BossQuery judges batches on held-out rows"),
+    ):
+        cycle(BossQuery()).fit(X, Y)
+
+
+def test_weights_for_another_number_of_rows():
+    with pytest.raises(ValueError, match=r"sample_weight has 299 entries.* 300 rows"):
+        cycle().fit(X, Y, sample_weight=np.ones(299))
 
 
 def test_one_scorer_is_also_that_of_score():

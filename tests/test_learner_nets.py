@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -370,3 +371,28 @@ def test_held_out_rows_are_looked_at_before_a_training(wrong, around):
         pytest.raises(ValueError, match=message),
     ):
         learner.fit(X[:60], Y[:60], X_val=held_out, y_val=Y[200:])  # the second time, too
+
+
+def test_a_loaded_net_tells_its_classes_by_its_outputs():
+    """Without classes= skorch does not know them, and few labels are not all of them."""
+    loaded = net(classes=None).initialize()
+    seen = ActiveLearner(FrozenEstimator(loaded)).fit(X[:5], [0, 2, 4, 6, 8])
+    np.testing.assert_array_equal(seen.classes_, np.arange(10))
+    assert seen.predict_proba(X[:2]).shape == (2, 10)
+
+
+def test_a_net_that_computes_in_bfloat16():
+    class Narrow(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.linear(x.flatten(1)).bfloat16()
+
+    narrow = learner(net(Narrow))
+    with pytest.raises(ValueError, match=r"gives bfloat16.*output.float\(\)"):
+        narrow.fit(X[:50], Y[:50], X_val=X[:9], y_val=Y[:9])
+    narrow.fit(X[:50], Y[:50])
+    with pytest.raises(ValueError, match=r"gives bfloat16.*output.float\(\)"):
+        narrow.predict(X[:9])

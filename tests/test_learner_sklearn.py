@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.decomposition import PCA
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, get_scorer, make_scorer
@@ -90,6 +91,24 @@ def test_cross_validation_is_of_the_whole_cycle():
     again = cross_validate(cycle(), X, Y, cv=3, return_estimator=True)
     np.testing.assert_array_equal(again["test_score"], scores)
     assert [learner.n_labels_ for learner in again["estimator"]] == [40, 40, 40]
+
+
+def test_rows_without_a_label_are_no_mistakes_in_a_score():
+    some = np.where(np.arange(len(Y)) % 2, Y, -1)
+    weights = np.linspace(1, 2, len(Y))
+    learner = cycle().fit(X, some)
+    assert learner.score(X, some) == learner.score(X[1::2], Y[1::2])
+    expected = learner.score(X[1::2], Y[1::2], sample_weight=weights[1::2])
+    assert learner.score(X, some, sample_weight=weights) == expected
+    names = np.array(["a", "b", "c", "d"], dtype=object)
+    marked = np.where(some < 0, None, names[some])
+    assert cycle().fit(X, marked).score(X, marked) == learner.score(X, some)
+    assert cross_val_score(cycle(), X, some, cv=3, error_score="raise").min() > 0.4
+    with pytest.raises(ValueError, match="no label in its 200 rows"):
+        learner.score(X, np.full(200, -1))
+    signs = np.where(Y % 2, 1, -1)
+    frozen = ActiveLearner(FrozenEstimator(LogisticRegression().fit(X, signs))).fit(X, Y % 2)
+    assert frozen.score(X, signs) == accuracy_score(signs, frozen.predict(X))  # here -1 is one
 
 
 def test_in_a_pipeline_and_around_one():
@@ -209,6 +228,22 @@ def test_metadata_go_to_the_scorer():
     expected = accuracy_score(Y[150:160], learner.predict(X[150:160]))
     assert learner.history_["score"][-1] == expected
     assert learner.score(X[150:], Y[150:], weight_val=weight_val) == expected
+
+
+@pytest.mark.usefixtures("routing")
+@pytest.mark.parametrize("update", ["refit", "laplace"])
+def test_weights_of_a_score_go_where_they_are_requested(update):
+    weights = np.r_[np.ones(50), np.zeros(150)]
+    asks = LogisticRegression().set_score_request(sample_weight=True)
+    for estimator in (asks, make_pipeline(MinMaxScaler(), asks)):
+        learner = ActiveLearner(estimator, update=update).fit(X[:80], Y[:80])
+        expected = accuracy_score(Y[:50], learner.predict(X[:50]))
+        assert learner.score(X, Y, sample_weight=weights) == expected
+    with pytest.raises(UnsetMetadataPassedError):
+        ActiveLearner(update=update).fit(X, Y).score(X, Y, sample_weight=weights)
+    scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+    learner = ActiveLearner(update=update, scoring=scorer).fit(X[:80], Y[:80])
+    assert learner.score(X, Y, sample_weight=weights) == expected
 
 
 @pytest.mark.usefixtures("routing")

@@ -384,6 +384,8 @@ def test_bad_members(strategies, words, digits):
     ({"final_strategy": "margin"}, "'final_strategy'"),
     ({"final_strategy": MarginQuery(LogisticRegression())}, "final_strategy__estimator"),
     ({"final_strategy": Oracle()}, r"final_strategy \(Oracle\) needs labels"),
+    ({"final_strategy": RefinePool()}, "final_strategy=RefinePool chooses no rows"),
+    ({"strategies": [("a", RefinePool())]}, "a=RefinePool chooses no rows"),
 ])  # fmt: skip
 def test_bad_parameters(params, words, digits):
     X, y, _ = digits

@@ -682,6 +682,29 @@ def test_a_diverged_network_is_named():
         strategy.query(X[20:], 2)
 
 
+class Unnormalised(LogisticRegression):
+    """A classifier that gives what are no probabilities in row 7 of more than 20."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.value = value
+
+    def predict_proba(self, X):
+        found = super().predict_proba(X)
+        if len(X) > 20:
+            found[7] *= self.value
+        return found
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+@pytest.mark.parametrize("strategy", [BaitQuery, MarginQuery])
+def test_probabilities_that_are_none_are_named(strategy, value, tables):
+    X, y, pool = tables
+    query = strategy(Unnormalised(value)).fit(X, y)
+    with pytest.raises(ValueError, match="Unnormalised gives no probabilities for row 7"):
+        query.query(pool, 3)
+
+
 def test_failed_fit_of_the_model_leaves_the_strategy(tables):
     X, y, pool = tables
     strategy = BaitQuery(random_state=0).fit(X, y)

@@ -18,7 +18,7 @@ from skbait.laplace.posterior import posterior_of_head
 from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Representation, can_give_head, can_represent, represent
 from skbait.representation.base import represent_adapter, unknown_part
-from skbait.utils.data import num_rows
+from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import layers_of, moves_threshold
 from skbait.utils.validation import same_on_failure, seed_from
@@ -240,6 +240,7 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         if not hasattr(self, "posterior_"):
             return self._fit(X, y, classes, {})
         with same_on_failure(self):
+            self._validate_params()  # which scikit-learn leaves out once there is a fit
             X = self._check_rows(X)
             y = self._check_labels(y, num_rows(X))
             features = self._features_of(X, lambda X: self._represent(X).features)
@@ -414,8 +415,9 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
             raise TypeError(
                 "LaplaceClassifier decides by its own probabilities, and would drop the decision "
                 f"threshold of {type(estimator).__name__}: put FixedThresholdClassifier or "
-                "TunedThresholdClassifierCV around LaplaceClassifier instead (an ActiveLearner "
-                "with such an estimator needs update='refit')."
+                "TunedThresholdClassifierCV around LaplaceClassifier instead, and leave the "
+                "threshold of a net at 0.5 (an ActiveLearner with such an estimator needs "
+                "update='refit')."
             )
 
     def _represent(self, X):
@@ -423,6 +425,7 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
 
     def _features_to_predict(self, X):
         check_is_fitted(self)
+        self._validate_params()
         features = self._features_of(self._check_rows(X), lambda X: self._represent(X).features)
         return features.to(self.posterior_.mean.device)
 
@@ -451,5 +454,21 @@ def _(estimator, X, *, last_layer, device) -> Representation:
     def compute(X):
         return represent_adapter(estimator.estimator_, X, last_layer=layer, device=device).features
 
-    own = last_layer in (None, estimator.last_layer)  # what is remembered is of its own layer
-    return estimator._represent_features(estimator._features_of(X, compute) if own else compute(X))
+    if last_layer not in (None, estimator.last_layer):
+        _check_same_layer(estimator, X, last_layer)
+    return estimator._represent_features(estimator._features_of(X, compute))
+
+
+def _check_same_layer(estimator, X, last_layer) -> None:
+    """Refuse another layer than that of the posterior: its weights are those of no other."""
+    few = take_rows(X, np.arange(min(2, num_rows(X))))
+    own, named = (
+        represent_adapter(estimator.estimator_, few, last_layer=layer, device="auto").features
+        for layer in (estimator.last_layer, last_layer)
+    )
+    if not torch.equal(own, named):
+        raise ValueError(
+            f"last_layer={last_layer!r} is not the layer whose weights this LaplaceClassifier "
+            "has a posterior of. Leave it at None in the query strategy, or set last_layer of "
+            "LaplaceClassifier, too."
+        )

@@ -32,6 +32,7 @@ from skbait.utils.validation import same_on_failure, seed_from
 __all__ = ["TemperatureClassifier"]
 
 _LARGEST = 100.0  # temperatures are sought between this and one over it
+_GRID = 41  # so many are looked at first, a quarter apart from each other
 
 
 class TemperatureClassifier(WrapsClassifier):
@@ -180,6 +181,22 @@ class TemperatureClassifier(WrapsClassifier):
         found, _ = probabilities_of(self.estimator_, self._check_rows(X))
         return _scaled(found, self.temperature_).cpu().numpy()
 
+    def predict_log_proba(self, X):
+        """Predict the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : {array-like, tensor, data frame, sparse matrix, dict, Dataset} of n_rows rows
+            The rows.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_rows, n_classes)
+            Logarithms of probabilities, in the order of `classes_`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
     def _cross_validate(self, estimator, X, y, rng, seeds, fit_params):
         """Return what `_held_out` does for the folds that a model can be trained without."""
         # the rows class after class, dealt out like cards
@@ -223,10 +240,12 @@ def _best_temperature(held_out) -> float:
             value += float(torch.nn.functional.cross_entropy(scaled, codes, reduction="sum"))
         return value
 
+    # where logits are tiny there may be two valleys: the deepest of a coarse look is gone down
     limit = math.log(_LARGEST)
-    found = minimize_scalar(
-        cost, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-6}
-    )
+    grid = np.linspace(-limit, limit, _GRID)
+    lowest = int(np.argmin([cost(value) for value in grid]))
+    bounds = grid[max(lowest - 1, 0)], grid[min(lowest + 1, _GRID - 1)]
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     return math.exp(found.x)
 
 

@@ -26,9 +26,9 @@ class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         MetadataRouter
-            What `fit` passes on to the `fit` of the estimator.
+            What `fit` passes on to the `fit` of the estimator, and what `score` takes.
         """
-        router = MetadataRouter(owner=self)
+        router = MetadataRouter(owner=self).add_self_request(self)
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return router.add(estimator=self._own_estimator(), method_mapping=mapping)
 

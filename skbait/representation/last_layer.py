@@ -105,6 +105,12 @@ def traced_layer(
         "Pass last_layer= with the dotted name of the module whose input are the features "
         f"(linear layers of this net: {_linear_names(linear)})."
     )
+    if not reached and cuts and not output.requires_grad:
+        raise ValueError(
+            f"the last linear layer of {kind} was not found: autograd sees nothing of its forward "
+            "pass, which detaches the output or runs under torch.no_grad or "
+            f"torch.inference_mode. {advice}"
+        )
     if not reached:
         raise ValueError(
             f"the last linear layer of {kind} was not found: no nn.Linear that it calls "

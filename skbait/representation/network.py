@@ -75,7 +75,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         probabilities,
         logits,
         _columns(estimator, probabilities.shape[1]),
-        linear_head(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else None,
+        _head_of(layer),
     )
 
 
@@ -88,6 +88,19 @@ def _(estimator, X, *, device):
     see_alike(X, rows.buffer.all())
     probabilities = rows.probabilities()
     return probabilities, _columns(estimator, probabilities.shape[1])
+
+
+def _head_of(layer: nn.Module):
+    """Return a layer as a head; None where it is no linear one."""
+    weight = getattr(layer, "weight", None)
+    pointwise = (
+        isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        and layer.groups == 1
+        and weight[0, 0].numel() == 1  # it gave one vector a row: of one place
+    )
+    if isinstance(layer, nn.Linear) or pointwise:
+        return linear_head(weight.flatten(1), layer.bias)
+    return None
 
 
 def _columns(net: NeuralNet, n_columns: int) -> np.ndarray:

@@ -153,6 +153,8 @@ class EnsembleQuery(BaseQuery):
 
     def _check_member(self, name, member, n_classes):
         """Raise for a member with parameters that cannot be, or that would not be heeded."""
+        if not hasattr(member, "query"):  # REFINE's filter alone
+            raise ValueError(f"{name}={type(member).__name__} chooses no rows: it has no query.")
         given = member.get_params(deep=False)
         for key, unset in _OF_THE_ENSEMBLE.items():
             if key in given and given[key] != unset:

@@ -24,6 +24,9 @@ from skbait.representation import (
 )
 from skbait.utils.data import num_rows, row_shape
 
+# Probabilities may be negative by this much: rounding.
+_ROUNDING = 1e-3
+
 
 @dataclass(frozen=True)
 class HeldOutRows:
@@ -208,6 +211,8 @@ def _check_output(output: torch.Tensor, what: str, name: str, estimator) -> None
     """Raise where a model gives NaN or infinity: every later score would be meaningless."""
     # the sum first: it needs no memory of its own, and is finite in nearly every case
     if torch.isfinite(output.sum()) or torch.isfinite(output).all():
+        if what == "probabilities":
+            _check_probabilities(output, name, estimator)
         return
     row = int(torch.nonzero(~torch.isfinite(output).all(dim=1))[0, 0])
     raise ValueError(
@@ -215,3 +220,15 @@ def _check_output(output: torch.Tensor, what: str, name: str, estimator) -> None
         f"of {name}: its training may have diverged (a lower learning rate helps), or the values "
         "of this row are far from those it was trained on."
     )
+
+
+def _check_probabilities(output: torch.Tensor, name: str, estimator) -> None:
+    """Raise where numbers cannot be the probabilities of a row: all of them zero, or negative."""
+    wrong = (output.sum(dim=1) <= 0.0) | (output.min(dim=1).values < -_ROUNDING)
+    if bool(wrong.any()):
+        row = int(torch.nonzero(wrong)[0, 0])
+        raise ValueError(
+            f"{type(estimator).__name__} gives no probabilities for row {row} of {name}, but "
+            f"{[round(value, 4) for value in output[row, :5].tolist()]}...: they must not be "
+            "negative, nor all of them zero."
+        )

@@ -113,6 +113,10 @@ class BaitQuery(BaseQuery):
         Number of features seen in `fit`, where X is a table.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features seen in `fit`, where X has them.
+    X_labeled_ : object
+        The labelled rows.
+    y_labeled_ : ndarray of shape (n_labeled,)
+        Their labels.
 
     See Also
     --------
@@ -126,8 +130,9 @@ class BaitQuery(BaseQuery):
     O(N·D²·Q² + (Q·D)³ + m·N·D·Q·r) or, where Q·D is large, O(N²·(D + r²·Q + r³·L) + m·N·D·Q·r);
     in between, the N² kernels give way to a matrix, O(N·D²·Q² + N·r³·L² + L·(Q·D)²). Memory is
     O(N·(D + r·Q + r²)) plus four (Q·D)² matrices or N·r²·L numbers. Every choice among close
-    scores is made in float64, so the picks do not depend on chunks, threads or device, but for
-    the order of rows with the same content.
+    scores is made in float64, so the picks do not depend on chunks, threads or device; rows with
+    the same content are chosen in the order of the pool. (Where λ is below 1e-11 of tr(F), a
+    warning says that float64 is not enough.)
 
     References
     ----------

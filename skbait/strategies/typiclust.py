@@ -92,8 +92,9 @@ class TypiClustQuery(BaseQuery):
     The paper has a cluster for each labelled and each new row, at most 500, and always a cluster
     without labels to choose from. One public version goes on with any cluster when all have
     labels, and so is nearly random beyond 500 labels; here, as in the authors' code, clusters
-    with the fewest labels are next, by size. Both take squared distances for typicality, though
-    the paper writes distances, and neither keeps several rows of one cluster apart.
+    with the fewest labels are next, by size. The authors' code and this one take squared distances
+    for typicality, though the paper writes distances, and neither keeps several rows of one
+    cluster apart.
 
     References
     ----------

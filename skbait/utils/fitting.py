@@ -8,7 +8,6 @@ clone carries over. `fit_clone` looks for each before training starts, and says 
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -21,8 +20,6 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skorch import NeuralNet, NeuralNetRegressor
-from skorch.dataset import Dataset, ValidSplit
-from torch.utils.data import Subset
 
 from skbait._sklearn import BaseSearchCV, set_random_states
 from skbait.utils.data import num_rows, take_rows
@@ -37,6 +34,14 @@ from skbait.utils.labels import (
     label_columns,
 )
 from skbait.utils.net_rows import for_skorch
+from skbait.utils.net_training import (
+    WrongLossError,
+    check_loss,
+    check_module,
+    check_train_split,
+    check_trained,
+    explain_training,
+)
 from skbait.utils.nets import (
     NoScoresError,
     WrongDtypeError,
@@ -145,12 +150,12 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
     if len(y) != num_rows(X):
         raise ValueError(f"X has {num_rows(X)} rows, y has {len(y)}.")
     asked, sees_X = _net_inside(estimator)
-    _check_module(asked)
+    check_module(asked)
     check_iterator(asked)
     n_outputs = _n_outputs(asked, X) if sees_X else None
     labels = label_columns(asked, y, classes, n_outputs)
     codes = encode(y, labels)
-    _check_train_split(asked, X if sees_X else None, codes, labels, fit_params)
+    check_train_split(asked, X if sees_X else None, codes, labels, fit_params)
 
     net, _ = _net_inside(fresh)
     named = are_codes(labels)
@@ -163,10 +168,11 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
     try:
         fit_codes(model, X, codes, **fit_params) if named else model.fit(X, y, **fit_params)
     except Exception as error:
-        _explain_training(asked, len(y), error)
+        explain_training(asked, X, len(y), error)
         if not sees_X:
             _explain_from_inside(estimator, X, y, classes, error)
         raise
+    check_trained(model, len(y))
     if n_outputs is None and hasattr(model, "predict_proba"):
         # The outputs could not be counted beforehand: the same check, late.
         few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))), net=net)
@@ -200,20 +206,6 @@ def _net_inside(estimator) -> tuple[NeuralNet | None, bool]:
     return (None, False) if isinstance(estimator, NeuralNetRegressor) else (estimator, sees_X)
 
 
-def _check_module(net: NeuralNet) -> None:
-    """Refuse an instantiated module: its weights, trained or not, would be in every clone."""
-    module = net.module
-    if isinstance(module, torch.nn.Module) and not net.get_params_for("module"):
-        name = type(module).__name__
-        raise ValueError(
-            f"module={name}(...) on the net is an instance, and every clone of the net would "
-            "start from the weights it has now: trained ones, once it was fitted. Pass the class "
-            f"and its arguments (module={name}, module__<argument>=...) or a function that makes "
-            "a new module (to start from pretrained weights, for example). To use a trained net "
-            "as it is, wrap it in sklearn.frozen.FrozenEstimator."
-        )
-
-
 def _n_outputs(net: NeuralNet, X) -> int | None:
     """Count the outputs of the module on two rows, in a clone that is thrown away.
 
@@ -230,7 +222,8 @@ def _n_outputs(net: NeuralNet, X) -> int | None:
                 module.eval()
             with torch.no_grad():
                 output = scores_of(trial, infer(trial, batch, X))
-        except WrongDtypeError:
+            check_loss(trial, output)
+        except (WrongDtypeError, WrongLossError):
             raise
         except NoScoresError:
             if predicts_in_its_own_way(net):
@@ -291,61 +284,6 @@ def check_dtype(estimator, X, *, name: str) -> None:
         _n_outputs(net, X)
     except WrongDtypeError as wrong:
         raise ValueError(f"{name} cannot be scored: {wrong}") from wrong
-
-
-def _check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:
-    """Refuse a validation split that is impossible, or that takes all rows of a class."""
-    split = net.train_split
-    if not split or (X is None and not isinstance(split, ValidSplit)):
-        return
-    name = getattr(split, "__name__", type(split).__name__)
-    if isinstance(split, ValidSplit):
-        name = f"ValidSplit({split.cv!r}, stratified={split.stratified})"
-    start = f"train_split={name} on the net sets rows aside for validation, but"
-    advice = "Set train_split=None on the net, so that it trains on every labelled row."
-    with keep_random_states(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of it is checked below
-        try:
-            if X is None:
-                dataset = Dataset(np.zeros((len(codes), 1), dtype=np.float32))
-            else:
-                dataset = net.get_dataset(for_skorch(X, codes, net=clone(net)))
-            train, _ = split(dataset, codes, **fit_params)
-        except Exception as error:
-            if not isinstance(split, ValidSplit):
-                return  # a function of the user's own, which will complain for itself
-            raise ValueError(
-                f"{start} the {len(codes)} labelled rows cannot be split ({error}). {advice}"
-            ) from error
-    if not isinstance(train, Subset) or train.dataset is not dataset:
-        return
-    missing = np.setdiff1d(codes, codes[np.asarray(train.indices, dtype=np.int64)])
-    if len(missing):
-        names = ", ".join(repr(label) for label in labels[missing].tolist())
-        raise ValueError(
-            f"{start} of the {len(codes)} labelled rows none of class {names} would be left to "
-            f"train on. {advice}"
-        )
-
-
-def _explain_training(net: NeuralNet, n_rows: int, error) -> None:
-    """After a fit failed: say what to do where few labels, or no rows set aside, are the cause."""
-    if isinstance(error, KeyError) and "not found in history" in str(error):
-        if net.train_split:
-            return
-        raise ValueError(
-            f"a callback of the net failed: {error.args[0]} With train_split=None no rows are set "
-            "aside for validation: have the callback look at monitor='train_loss', or give rows "
-            "of your own by train_split=skorch.helper.predefined_split(dataset)."
-        ) from error
-    if "more than 1 value per channel" not in str(error):
-        return
-    size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
-    raise ValueError(
-        f"the {n_rows} labelled rows, in batches of batch_size={size}, leave a batch of a single "
-        "row, on which batch normalisation cannot train. Set iterator_train__drop_last=True on "
-        "the net (or another batch_size)."
-    ) from error
 
 
 def _explain_from_inside(estimator, X, y, classes, error) -> None:

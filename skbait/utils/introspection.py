@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import InputTags, get_tags
+from skorch import NeuralNetBinaryClassifier
 
 __all__ = ["input_tags_of", "takes_nan"]
 
@@ -79,7 +80,8 @@ def moves_threshold(estimator) -> bool:
     Returns
     -------
     bool
-        True for scikit-learn's threshold classifiers, and around them.
+        True for scikit-learn's threshold classifiers and skorch's binary nets with a `threshold`
+        that is not 0.5, and around them.
 
     See Also
     --------
@@ -96,7 +98,11 @@ def moves_threshold(estimator) -> bool:
     (True, False)
     """
     kinds = (FixedThresholdClassifier, TunedThresholdClassifierCV)
-    return any(isinstance(each, kinds) for each in layers_of(estimator))
+    return any(
+        isinstance(each, kinds)
+        or (isinstance(each, NeuralNetBinaryClassifier) and each.threshold != 0.5)
+        for each in layers_of(estimator)
+    )
 
 
 def layers_of(estimator):

@@ -262,6 +262,13 @@ def explain_dtype(estimator, X):
     """
     try:
         yield
+    except TypeError as error:
+        if "BFloat16" in str(error):
+            raise WrongDtypeError(
+                "the module gives bfloat16, of which NumPy has none: let its forward return "
+                "output.float()."
+            ) from error
+        raise
     except RuntimeError as error:
         net = _net_that_sees_X(estimator)
         if net is None:
