@@ -203,7 +203,8 @@ def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
     """Return what a strategy that is no `BaseQuery` chooses, in the same form, and checked."""
     among = as_candidates(candidates, num_rows(X_pool))
     n_pool = num_rows(X_pool) if among is None else len(among)
-    n = check_number_of_rows(n, n_pool)
+    pool_name = "X_pool" if among is None else "X_pool that are candidates"
+    n = check_number_of_rows(n, n_pool, pool_name=pool_name)
     found = strategy.query(X_pool if among is None else take_rows(X_pool, among), n, **kwargs)
     with_utilities = kwargs.get("return_utilities", False)
     picks = np.asarray(found[0] if with_utilities else found)

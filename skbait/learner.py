@@ -44,7 +44,7 @@ from skbait.representation.base import (
     represent_adapter,
 )
 from skbait.strategies import BaitQuery, BaseQuery
-from skbait.strategies._checks import as_candidates
+from skbait.strategies._checks import as_candidates, size_of_subset
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.finite import check_finite
 from skbait.utils.fitting import check_dtype, check_labels
@@ -296,6 +296,7 @@ class ActiveLearner(
             seeds=seeds,
         )
         held_out.check_labels(oracle.labels)
+        self._check_batches(oracle, limit)
         n_rounds = 1 + -(-(limit - len(oracle.asked)) // self.batch_size)
 
         context = self._init_callback_context(max_subtasks=n_rounds)
@@ -486,6 +487,14 @@ class ActiveLearner(
                 f"query_strategy={type(strategy).__name__} judges batches on held-out rows: with "
                 "a budget, give X_val and y_val to fit."
             )
+
+    def _check_batches(self, oracle, limit):
+        """Refuse a sub-pool that will be smaller than a batch, before anything is trained."""
+        strategy = self._get_strategy()
+        subset_size = strategy.subset_size if isinstance(strategy, BaseQuery) else None
+        for asked in range(len(oracle.asked), limit, self.batch_size):
+            left = len(oracle.answerable) - asked
+            size_of_subset(subset_size, left, min(self.batch_size, limit - asked))
 
     def _update_of(self, model, memory):
         """Return what updates a model by the labels it does not know; None: train afresh."""

@@ -62,13 +62,14 @@ def information_of(posterior, row, logits):
     )
 
 
-def reference_second_order(posterior, features, targets, step):
+def reference_second_order(posterior, features, targets, step, weights=None):
     """One row after the other, with the whole precision inverted for each."""
     mean, precision = posterior.mean, posterior.precision
-    for row, target in zip(posterior.rows(features), targets, strict=True):
+    weights = [1.0] * len(features) if weights is None else weights
+    for row, target, weight in zip(posterior.rows(features), targets, weights, strict=True):
         logits = mean @ row
-        residual = target - response(logits, posterior.link)
-        precision = precision + information_of(posterior, row, logits)
+        residual = weight * (target - response(logits, posterior.link))
+        precision = precision + weight * information_of(posterior, row, logits)
         covariance = torch.linalg.inv(precision)
         if posterior.blocks == 1:
             mean = mean + step * torch.outer(residual, covariance @ row)
@@ -237,6 +238,39 @@ def test_an_update_writes_to_no_tensor_of_before(update, rng):
 
 
 # ---------------------------------------------------------------------------- Newton
+
+
+@pytest.mark.parametrize("link", ["softmax", "ovr"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_rows(kind, link, rng):
+    """A weight multiplies residual and curvature; for Newton a row of weight 3 is three rows."""
+    posterior = random_posterior(rng, kind, n_features=5, link=link, lam=0.3)
+    features, targets = random_rows(rng, 6, 5, 3)
+    weights = torch.tensor([1.0, 3.0, 0.0, 2.0, 0.25, 1.0], dtype=EXACT)
+    found = second_order(posterior, features, targets, 1.5, weights)
+    expected = reference_second_order(posterior, features, targets, 1.5, weights)
+    for one, other in zip((found.mean, found.precision, found.covariance), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
+    moved = first_order(posterior, features[1:2], targets[1:2], 0.1, weights[1:2])
+    same = first_order(posterior, features[1:2], targets[1:2], 0.3)
+    torch.testing.assert_close(moved.mean, same.mean)
+    whole = torch.tensor([1, 3, 0, 2, 1, 1])
+    repeated = [t.repeat_interleave(whole, dim=0) for t in (features, targets)]
+    for n_more in (0, 40):  # fewer rows than weights of the head, and more
+        more, labels = random_rows(rng, n_more, 5, 3)
+        one = newton(
+            posterior,
+            torch.cat([features, more]),
+            torch.cat([targets, labels]),
+            50,
+            torch.cat([whole.to(EXACT), torch.ones(n_more, dtype=EXACT)]),
+        )
+        other = newton(
+            posterior, torch.cat([repeated[0], more]), torch.cat([repeated[1], labels]), 50
+        )
+        torch.testing.assert_close(one.mean, other.mean, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(one.precision, other.precision, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(one.covariance, other.covariance, rtol=1e-8, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [3, 60], ids=["fewer rows than weights", "more rows"])

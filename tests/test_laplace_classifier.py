@@ -27,7 +27,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from skorch import NeuralNetBinaryClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery
@@ -605,3 +605,113 @@ def test_the_threshold_of_a_binary_net_is_not_dropped():
     assert LaplaceClassifier(net).fit(X.astype(np.float32), y > 0).classes_.tolist() == [0, 1]
     with pytest.raises(TypeError, match="drop the decision threshold of NeuralNetBinary"):
         LaplaceClassifier(net.set_params(threshold=0.9)).fit(X.astype(np.float32), y > 0)
+
+
+def rare(seed=0, n=600):
+    """Rows of which a tenth are of the second class."""
+    rng = np.random.RandomState(seed)
+    y = (rng.uniform(size=n) < 0.1).astype(int)
+    return (rng.normal(size=(n, 4)) + 1.2 * y[:, None]).astype(np.float32), y
+
+
+class LinearNet(nn.Sequential):
+    def __init__(self, n_outputs=2):
+        super().__init__(nn.Linear(4, n_outputs))
+
+
+QUICK = {"optimizer": torch.optim.Adam, "lr": 0.1, "max_epochs": 20, "verbose": 0}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (LogisticRegression(), None),
+        (LogisticRegression(class_weight={1: 5}), {1: 5.0}),
+        (make_pipeline(StandardScaler(), LogisticRegression(class_weight={0: 2})), {0: 2.0}),
+        (FrozenEstimator(LogisticRegression(class_weight={1: 5}).fit(*rare())), {1: 5.0}),
+        (
+            GridSearchCV(LogisticRegression(), {"class_weight": [{1: 4}]}, cv=2),
+            {1: 4.0},
+        ),
+        (
+            NeuralNetClassifier(
+                LinearNet,
+                criterion=nn.CrossEntropyLoss,
+                criterion__weight=torch.tensor([0.5, 3.0]),
+                train_split=None,
+                **QUICK,
+            ),
+            {0: 0.5, 1: 3.0},
+        ),
+        (
+            NeuralNetBinaryClassifier(
+                LinearNet,
+                module__n_outputs=1,
+                criterion__pos_weight=torch.tensor([7.0]),
+                train_split=None,
+                **QUICK,
+            ),
+            {0: 1.0, 1: 7.0},
+        ),
+    ],
+)
+def test_the_weights_of_classes_are_those_of_the_training(estimator, expected):
+    X, y = rare()
+    model = LaplaceClassifier(estimator).fit(X, y)
+    assert model.class_weight_ == expected
+    names = np.array(["common", "rare"])[y]
+    if not isinstance(estimator, FrozenEstimator) and expected and 0 in expected and 1 in expected:
+        named = LaplaceClassifier(estimator).fit(X, names).class_weight_
+        assert named == {"common": expected[0], "rare": expected[1]}
+
+
+def test_balanced_classes_weigh_as_in_the_training():
+    X, y = rare()
+    model = LaplaceClassifier(LogisticRegression(class_weight="balanced"), update="newton")
+    model.fit(X[:200], y[:200])
+    counts = np.bincount(y[:200])
+    assert model.class_weight_ == pytest.approx({0: 100 / counts[0], 1: 100 / counts[1]})
+    weights = np.array([model.class_weight_[label] for label in y[:200]])
+    alike = LaplaceClassifier(LogisticRegression()).fit(X[:200], y[:200], sample_weight=weights)
+    torch.testing.assert_close(
+        model.posterior_.precision, alike.posterior_.precision, rtol=1e-6, atol=1e-6
+    )
+    both = LaplaceClassifier(LogisticRegression(class_weight={1: 3})).fit(
+        X[:200], y[:200], sample_weight=np.full(200, 2.0)
+    )
+    once = LaplaceClassifier(LogisticRegression()).fit(
+        X[:200], y[:200], sample_weight=np.where(y[:200] == 1, 6.0, 2.0)
+    )
+    torch.testing.assert_close(both.posterior_.precision, once.posterior_.precision)
+
+
+@pytest.mark.parametrize("update", ["newton", "second_order", "first_order"])
+def test_updates_do_not_lose_a_rare_class_that_weighs_more(update):
+    X, y = rare(n=3000)
+    model = LaplaceClassifier(
+        LogisticRegression(class_weight="balanced"),
+        update=update,
+        likelihood="categorical",
+        prior_precision="auto",
+    ).fit(X[:300], y[:300])
+    before = (model.predict(X[2000:]) == y[2000:])[y[2000:] == 1].mean()
+    model.partial_fit(X[300:2000], y[300:2000])
+    after = (model.predict(X[2000:]) == y[2000:])[y[2000:] == 1].mean()
+    assert min(before, after) > 0.7
+
+
+def test_a_learner_keeps_to_the_weights_of_classes():
+    X, y = rare(n=3000)
+    recalls = []
+    for update in ("refit", "laplace"):
+        learner = ActiveLearner(
+            LogisticRegression(class_weight="balanced"),
+            MarginQuery(),
+            initial=200,
+            budget=500,
+            batch_size=50,
+            update=update,
+            random_state=0,
+        ).fit(X[:2000], y[:2000])
+        recalls.append((learner.predict(X[2000:]) == y[2000:])[y[2000:] == 1].mean())
+    assert min(recalls) > 0.7, recalls

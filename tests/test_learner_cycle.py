@@ -450,6 +450,18 @@ def test_an_oracle_wants_held_out_rows_before_the_first_training():
         cycle(BossQuery()).fit(X, Y)
 
 
+@pytest.mark.parametrize("subset_size", [0.039, 11])
+def test_a_sub_pool_smaller_than_a_batch_is_refused_before_the_first_training(subset_size):
+    """A fraction of 292 rows would do for the first batch, and no longer for the second."""
+    learner = cycle(MarginQuery(subset_size=subset_size))
+    with (
+        patch("skbait.learner.fit_round", side_effect=AssertionError("trained")),
+        pytest.raises(ValueError, match=rf"subset_size={subset_size} draws 11 of the .*n=12"),
+    ):
+        learner.fit(X, Y)
+    assert learner.set_params(batch_size=11).fit(X[:300], Y[:300]).n_labels_ == 40
+
+
 def test_weights_for_another_number_of_rows():
     with pytest.raises(ValueError, match=r"sample_weight has 299 entries.* 300 rows"):
         cycle().fit(X, Y, sample_weight=np.ones(299))

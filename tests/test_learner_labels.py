@@ -35,10 +35,41 @@ NAN = float("nan")
         (pd.Series([True, pd.NA], dtype="boolean"), [True, False]),
         (pd.Series(["a", None], dtype="category"), [True, False]),
         (torch.tensor([3, -1]), [True, False]),
+        ([True, -1], [True, False]),
+        ([np.True_, NAN, False], [True, False, True]),
+        (np.ma.masked_array([4, 5, 6], [0, 1, 0]), [True, False, True]),
     ],
 )
 def test_marks_for_no_label(y, expected):
     assert has_label(as_vector(y, len(expected))).tolist() == expected
+
+
+LARGE = 2**53  # float64 takes this and the next number for one
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        ([True, False, -1], [True, False]),
+        ([True, False, NAN], [True, False]),
+        (np.ma.masked_array([True, False, True], [0, 0, 1]), [True, False]),
+        (pd.array([LARGE, LARGE + 1, pd.NA], dtype="Int64"), [LARGE, LARGE + 1]),
+        (pd.Series([LARGE, LARGE + 1, pd.NA], dtype="Int64"), [LARGE, LARGE + 1]),
+        (pd.Series([True, False, pd.NA], dtype="boolean"), [True, False]),
+        ([LARGE, LARGE + 1, None], [LARGE, LARGE + 1]),
+    ],
+)
+def test_a_mark_alters_no_label(y, expected):
+    vector = as_vector(y, 3)
+    labels = tidy(vector[has_label(vector)])
+    assert labels.tolist() == expected
+    assert labels.dtype == np.array(expected).dtype
+
+
+def test_columns_of_polars_with_missing_labels():
+    polars = pytest.importorskip("polars")
+    vector = as_vector(polars.Series([LARGE, LARGE + 1, None]), 3)
+    assert tidy(vector[has_label(vector)]).tolist() == [LARGE, LARGE + 1]
 
 
 @pytest.mark.parametrize(

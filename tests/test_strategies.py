@@ -879,3 +879,10 @@ def test_bait_on_mean_field_probabilities(tables):
     assert not np.allclose(softened, plain)
     with pytest.raises(TypeError, match="BaitQuery needs a linear head"):
         BaitQuery(CalibratedClassifierCV(), probabilities="mean_field").fit(X, y)
+
+
+def test_more_rows_than_candidates_are_told_from_more_than_the_pool(tables):
+    X, y, pool = tables
+    strategy = MarginQuery().fit(X, y)
+    with pytest.raises(ValueError, match="n=5 is more than the 3 rows of X_pool that are cand"):
+        strategy.query(pool, 5, candidates=[1, 2, 3])

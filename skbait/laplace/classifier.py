@@ -18,6 +18,7 @@ from skbait.laplace.posterior import posterior_of_head
 from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Representation, can_give_head, can_represent, represent
 from skbait.representation.base import represent_adapter, unknown_part
+from skbait.utils.class_weights import class_weights, row_weights
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import layers_of, moves_threshold
@@ -84,6 +85,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         The Gaussian: one object, replaced by every update.
     prior_precision_ : float
         λ.
+    class_weight_ : dict or None
+        What a row counts, by its label: the `class_weight` that the estimator was trained with
+        ("balanced" as it was in the training), or the `weight` of a net's criterion. None: all
+        count once, as those of classes that are missing do.
     mean_ : ndarray of float64 of shape (K, D + 1) or (K, D)
         Mean of the weights, the bias last where there is one.
     covariance_ : ndarray of float64 of shape (D + 1, D + 1) or (K (D + 1), K (D + 1))
@@ -378,15 +383,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
                     f"covariance='full' of {mean.numel()} weights would be a matrix of "
                     f"{8e-9 * mean.numel() ** 2:.0f} GB; use covariance='shared'."
                 )
-            weights = _weights_of(estimator, fit_params)
+            self.class_weight_ = class_weights(self.estimator_, y)
+            weights = self._weights(y, _weights_of(estimator, fit_params))
             if weights is not None:
-                weights = np.broadcast_to(np.asarray(weights), (num_rows(X),))
-                if not (weights >= 0).all():
-                    raise ValueError(
-                        f"sample_weight holds {weights[~(weights >= 0)][0]}: weights in a "
-                        "posterior are 0 or more."
-                    )
-                weights = torch.as_tensor(weights.copy(), device=mean.device)
+                weights = torch.as_tensor(weights, device=mean.device)
             posterior = posterior_of_head(
                 mean,
                 found.features,
@@ -419,6 +419,19 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
                 "threshold of a net at 0.5 (an ActiveLearner with such an estimator needs "
                 "update='refit')."
             )
+
+    def _weights(self, y, sample_weight):
+        """Return what each training row weighs, (n_rows,); None: 1."""
+        weights = row_weights(self.class_weight_, y)
+        if sample_weight is None:
+            return weights
+        given = np.broadcast_to(np.asarray(sample_weight, dtype=np.float64), (len(y),))
+        if not (given >= 0).all():
+            raise ValueError(
+                f"sample_weight holds {given[~(given >= 0)][0]}: weights in a posterior are 0 or "
+                "more."
+            )
+        return given.copy() if weights is None else given * weights
 
     def _represent(self, X):
         return represent(self.estimator_, X, last_layer=self.last_layer, device=self.device)

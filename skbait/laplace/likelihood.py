@@ -37,10 +37,11 @@ def class_probabilities(logits: torch.Tensor, link: str) -> torch.Tensor:
 
 
 def loss(logits: torch.Tensor, targets: torch.Tensor, link: str) -> torch.Tensor:
-    """Return minus the log-likelihood of one-hot labels (n, K), summed over the rows."""
+    """Return minus the log-likelihood of one-hot labels (n, K) of each row; shape (n,)."""
     if link == "softmax":
-        return -(targets * torch.log_softmax(logits, dim=-1)).sum()
-    return -(targets * logsigmoid(logits) + (1 - targets) * logsigmoid(-logits)).sum()
+        return -(targets * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
+    found = targets * logsigmoid(logits) + (1 - targets) * logsigmoid(-logits)
+    return -found.sum(dim=-1)
 
 
 def curvature_times(r: torch.Tensor, directions: torch.Tensor, link: str) -> torch.Tensor:

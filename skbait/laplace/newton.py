@@ -17,7 +17,7 @@ _CG_TOLERANCE = 1e-12
 _CG_STEPS = 1000
 
 
-def newton(posterior: Posterior, features, targets, n_newton: int) -> Posterior:
+def newton(posterior: Posterior, features, targets, n_newton: int, weights=None) -> Posterior:
     """Move the mean to the most probable weights, and add the curvature there to the precision.
 
     Minimises ``(w - μ)ᵀ Λ (w - μ) / 2 - log p(y | w)``. In coordinates x in which the prior is
@@ -34,6 +34,8 @@ def newton(posterior: Posterior, features, targets, n_newton: int) -> Posterior:
         Their one-hot labels.
     n_newton : int
         Most Newton steps; fewer where they have become as small as rounding.
+    weights : torch.Tensor of shape (n,) or None, default=None
+        How often each row counts; None: once.
 
     Returns
     -------
@@ -41,6 +43,7 @@ def newton(posterior: Posterior, features, targets, n_newton: int) -> Posterior:
         The Laplace posterior of old and new rows.
     """
     rows = posterior.rows(features)
+    weights = rows.new_ones(len(rows)) if weights is None else weights.to(rows)
     few = len(rows) < posterior.width
     if few:
         image = images(posterior, rows)  # (n·b, b·P): J Σ
@@ -49,9 +52,11 @@ def newton(posterior: Posterior, features, targets, n_newton: int) -> Posterior:
     else:
         basis, gains, squares = _coordinates_of_weights(posterior, rows)
     start = rows @ posterior.mean.T  # (n, K)
-    x = _minimise(start, gains, squares, targets, posterior.link, posterior.copies, n_newton)
+    copies = posterior.copies
+    x = _minimise(start, gains, squares, targets, weights, posterior.link, copies, n_newton)
     moved = replace(posterior, mean=posterior.mean + (x.T @ basis).reshape(posterior.mean.shape))
     roots = moved.roots(response(rows @ moved.mean.T, posterior.link))  # (n, b, b)
+    roots = roots * weights.sqrt()[:, None, None]
     return absorb(moved, rows, roots, _removed(roots, image, seen) if few else None)
 
 
@@ -83,12 +88,13 @@ def _coordinates_of_weights(posterior, rows):
     return (root @ vectors).T, gains @ vectors, squares.clamp_min(0)
 
 
-def _minimise(start, gains, squares, targets, link, copies, n_newton):
+def _minimise(start, gains, squares, targets, weights, link, copies, n_newton):
     """Return the x (q, copies) of the smallest ‖x‖²/2 + loss(start + G x), by damped Newton."""
     shape = start.shape
+    each = weights[:, None]
 
     def objective(x, z):
-        return 0.5 * x.square().sum() + loss(z, targets, link)
+        return 0.5 * x.square().sum() + weights @ loss(z, targets, link)
 
     x = torch.zeros(gains.shape[1], copies, dtype=gains.dtype, device=gains.device)
     if not x.numel():  # rows that tell nothing of the weights
@@ -97,13 +103,13 @@ def _minimise(start, gains, squares, targets, link, copies, n_newton):
     value = objective(x, z)
     for _ in range(n_newton):
         r = response(z, link)
-        gradient = x - gains.T @ (targets - r).reshape(-1, copies)
+        gradient = x - gains.T @ (each * (targets - r)).reshape(-1, copies)
 
         def hessian(v, r=r):
-            curved = curvature_times(r, (gains @ v).reshape(shape), link)
+            curved = each * curvature_times(r, (gains @ v).reshape(shape), link)
             return v + gains.T @ curved.reshape(-1, copies)
 
-        typical = (r * (1 - r)).mean()
+        typical = (each * r * (1 - r)).mean()
         step = _conjugate_gradients(hessian, -gradient, 1 / (1 + typical * squares[:, None]))
         z_step = (gains @ step).reshape(shape)
         slope = float((gradient * step).sum())

@@ -21,6 +21,7 @@ from skbait.laplace.prediction import (
 from skbait.laplace.updates import first_order, second_order
 from skbait.representation import Head, Representation
 from skbait.representation.memory import FeatureMemory
+from skbait.utils.class_weights import row_weights
 from skbait.utils.labels import encode
 from skbait.utils.targets import as_vector, label_kind, tidy
 
@@ -68,11 +69,13 @@ class OnFeatures:
         codes = torch.as_tensor(encode(y, known), device=device)
         targets = torch.nn.functional.one_hot(codes, len(known)).to(EXACT)
         features = features.to(device)
+        weights = row_weights(self.class_weight_, y)
+        weights = None if weights is None else torch.as_tensor(weights, device=device)
         if self.update == "newton":
-            posterior = newton(posterior, features, targets, int(self.n_newton))
+            posterior = newton(posterior, features, targets, int(self.n_newton), weights)
         else:
             rule = {"second_order": second_order, "first_order": first_order}[self.update]
-            posterior = rule(posterior, features, targets, self._step())
+            posterior = rule(posterior, features, targets, self._step(), weights)
         if not bool(torch.isfinite(posterior.mean).all()):
             raise ValueError(
                 f"an update with gamma={self.gamma!r} gives weights that are not finite: take a "

@@ -16,23 +16,32 @@ from skbait.laplace.posterior import Posterior, inverse
 _BLOCK = 128
 
 
-def second_order(posterior: Posterior, features, targets, step: float) -> Posterior:
+def second_order(posterior: Posterior, features, targets, step: float, weights=None) -> Posterior:
     """Update mean and covariance with each row in turn.
 
-    Σ ← Σ - Σ Jᵀ Aᵀ (I + A J Σ Jᵀ Aᵀ)⁻¹ A J Σ, then μ ← μ + step · Σ Jᵀ (y - r).
+    Σ ← Σ - Σ Jᵀ Aᵀ (I + A J Σ Jᵀ Aᵀ)⁻¹ A J Σ, then μ ← μ + step · Σ Jᵀ (y - r), where weights (n,)
+    multiply AᵀA and y - r of each row.
     """
+    weights = _ones_or(weights, len(features))
     for chunk in _blocks(len(features), posterior.blocks):
-        posterior = _in_turn(posterior, posterior.rows(features[chunk]), targets[chunk], step)
+        rows = posterior.rows(features[chunk])
+        posterior = _in_turn(posterior, rows, targets[chunk], step, weights[chunk])
     return posterior
 
 
-def first_order(posterior: Posterior, features, targets, step: float) -> Posterior:
+def first_order(posterior: Posterior, features, targets, step: float, weights=None) -> Posterior:
     """Move the mean along the gradient of each row in turn: μ_k ← μ_k + step · (y_k - r_k) h."""
     mean = posterior.mean.clone()
-    for row, target in zip(posterior.rows(features), targets, strict=True):
+    weights = _ones_or(weights, len(features)).tolist()
+    for row, target, weight in zip(posterior.rows(features), targets, weights, strict=True):
         residual = target - response(mean @ row, posterior.link)
-        mean.addr_(residual, row, alpha=step)
+        mean.addr_(residual, row, alpha=step * weight)
     return replace(posterior, mean=mean)
+
+
+def _ones_or(weights, n_rows) -> torch.Tensor:
+    """Weights (n,) on the host."""
+    return torch.ones(n_rows, dtype=EXACT) if weights is None else weights.to("cpu", EXACT)
 
 
 def _blocks(n_rows, classes):
@@ -40,7 +49,7 @@ def _blocks(n_rows, classes):
     return [slice(start, start + size) for start in range(0, n_rows, size)]
 
 
-def _in_turn(posterior, rows, targets, step):
+def _in_turn(posterior, rows, targets, step, weights):
     """One block of `second_order`.
 
     All that the rows need of Σ is J Σ, their own image. What changes in Σ and μ by any of them
@@ -55,14 +64,14 @@ def _in_turn(posterior, rows, targets, step):
     sigma = torch.cat([project(posterior, rows, image).cpu(), torch.eye(n * b, dtype=EXACT)])
     move = torch.cat([logits.cpu().reshape(n * b, c), torch.zeros(n * b, c, dtype=EXACT)])
     go_through = _steps if b > 1 else _steps_of_scalars
-    removed, roots = go_through(posterior, sigma, move, targets.cpu(), step)
+    removed, roots = go_through(posterior, sigma, move, targets.cpu(), step, weights)
     device = image.device
     mean = (move[n * b :].T.to(device) @ image).reshape(posterior.mean.shape)
     moved = replace(posterior, mean=posterior.mean + mean)
     return absorb(moved, rows, roots.to(device), removed.to(device) @ image)
 
 
-def _steps(posterior, sigma, move, targets, step):
+def _steps(posterior, sigma, move, targets, step, weights):
     """Go through the rows of `_in_turn`; `sigma` and `move` are written to.
 
     Returns R (n·b, n·b), of which R times the image is a root of what is removed from Σ, and the
@@ -74,30 +83,32 @@ def _steps(posterior, sigma, move, targets, step):
         own = slice(i * b, (i + 1) * b)
         # of the logits of this row after the rows before it
         r = response(move[own].reshape(1, -1), posterior.link)  # (1, K)
-        root = posterior.roots(r)[0]  # (b, b)
+        root = posterior.roots(r)[0] * weights[i].sqrt()  # (b, b)
         part = sigma[:, own] @ root.T  # (2·n·b, b)
         gram = root @ part[own]
         gram.diagonal().add_(1.0)
         lower = torch.linalg.cholesky_ex(gram).L
         part = torch.linalg.solve_triangular(lower.T, part, upper=True, left=False)
         sigma.addmm_(part, part[: n * b].T, alpha=-1)
-        move.addmm_(sigma[:, own], (targets[i] - r).reshape(b, c), alpha=step)
+        residual = (targets[i] - r).reshape(b, c)
+        move.addmm_(sigma[:, own], residual, alpha=step * float(weights[i]))
         removed.append(part[n * b :].T)
         roots.append(root)
     return torch.cat(removed), torch.stack(roots)
 
 
-def _steps_of_scalars(posterior, sigma, move, targets, step):
+def _steps_of_scalars(posterior, sigma, move, targets, step, weights):
     """Do what `_steps` does where b = 1 and every root is a number, with fewer operations."""
     n = len(targets)
     removed, roots = [], []
     for i in range(n):
         r = response(move[i : i + 1], posterior.link)  # (1, K)
-        root = float(posterior.roots(r))
+        weight = float(weights[i])
+        root = float(posterior.roots(r)) * weight**0.5
         column = sigma[:, i].clone()  # (2·n,)
         share = 1 + root**2 * float(column[i])
         sigma.addr_(column, column[:n], alpha=-(root**2) / share)
-        move.addr_(column, (targets[i] - r)[0], alpha=step / share)
+        move.addr_(column, (targets[i] - r)[0], alpha=step * weight / share)
         removed.append(column[n:] * (root / share**0.5))
         roots.append(root)
     return torch.stack(removed), torch.tensor(roots, dtype=EXACT)[:, None, None]

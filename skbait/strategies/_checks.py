@@ -48,7 +48,10 @@ def check_model(model, needs, *, owner):
         part, name = unknown_part(model, can_represent)
         instead = "use a strategy that needs probabilities only, such as MarginQuery"
         if needs == {"features"}:
-            instead = "leave estimator=None where the rows of X are features themselves"
+            instead = (
+                "outside of a learner, leave estimator=None where the rows of X are features "
+                "themselves"
+            )
         raise TypeError(
             f"{owner} needs last-layer features and probabilities, and skbait does not know how "
             f"to take them from {name}. Use a classifier with a linear last layer and "
@@ -167,8 +170,14 @@ def draw_subset(subset_size, n_pool, n, rng):
 
     In the order of the pool ties stay in it, and memory maps are read forwards.
     """
+    size = size_of_subset(subset_size, n_pool, n)
+    return None if size == n_pool else np.sort(_draw(n_pool, size, rng))
+
+
+def size_of_subset(subset_size, n_pool, n) -> int:
+    """Return the number of rows of a sub-pool, or say that n cannot be chosen from them."""
     if subset_size is None:
-        return None
+        return n_pool
     whole = isinstance(subset_size, numbers.Integral)
     part = math.ceil(subset_size * n_pool - 1e-9)  # 0.07 of 100 are 7, not 8
     size = min(n_pool, int(subset_size) if whole else max(1, part))
@@ -177,7 +186,7 @@ def draw_subset(subset_size, n_pool, n, rng):
             f"subset_size={subset_size!r} draws {size} of the {n_pool} candidates, fewer than "
             f"n={n}: raise subset_size or choose fewer rows."
         )
-    return None if size == n_pool else np.sort(_draw(n_pool, size, rng))
+    return size
 
 
 def rows_to_see(X_pool, candidates, *, drawn, check, owner):

@@ -254,7 +254,8 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             check_like_fit(self, X_pool)
             candidates = as_candidates(candidates, n_pool)
             n_candidates = n_pool if candidates is None else len(candidates)
-            n = check_number_of_rows(n, n_candidates)
+            pool_name = "X_pool" if candidates is None else "X_pool that are candidates"
+            n = check_number_of_rows(n, n_candidates, pool_name=pool_name)
             seed = seed_from(self.random_state)
             rng = np.random.RandomState(seed)
             drawn = draw_subset(self.subset_size, n_candidates, n, rng)

@@ -63,10 +63,7 @@ def as_vector(y, n_rows, *, name="y", owner="This estimator") -> np.ndarray:
         raise ValueError(f"{owner} requires {name} to be passed, but the target {name} is None.")
     if hasattr(y, "detach"):  # a torch tensor, maybe on another device
         y = y.detach().cpu().numpy()
-    array = np.asarray(y)
-    if array.dtype.kind in "US" and not hasattr(y, "dtype"):
-        # A plain list: NumPy would turn its None and NaN into the strings "None" and "nan".
-        array = np.asarray(y, dtype=object)
+    array = _as_array(y)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}.")
     array = column_or_1d(array, input_name=name, warn=True)
@@ -76,6 +73,35 @@ def as_vector(y, n_rows, *, name="y", owner="This estimator") -> np.ndarray:
             f"X has {n_rows} rows and {name} has {len(array)} labels."
         )
     return array
+
+
+def _as_array(y) -> np.ndarray:
+    """Return labels as an array in which no label is altered for the sake of the marks."""
+    if isinstance(y, np.ma.MaskedArray) and np.ma.getmaskarray(y).any():
+        labels = np.asarray(y.data).astype(object)
+        labels[np.ma.getmaskarray(y)] = None
+        return labels
+    if hasattr(y, "null_count") and hasattr(y, "to_list") and y.null_count():  # of polars
+        return np.array(y.to_list(), dtype=object)
+    nullable = hasattr(y, "isna") and getattr(y.dtype, "kind", "") in ("i", "u", "b")
+    if nullable and y.isna().any():  # of pandas, which would make floats of them
+        return np.asarray(y.astype(object))
+    array = np.asarray(y)
+    if hasattr(y, "dtype"):
+        return array
+    # A plain list: NumPy would turn None and NaN into the strings "None" and "nan", and True into
+    # 1 beside a mark that is a number.
+    if array.dtype.kind in "US" or (array.dtype.kind in "if" and _are_booleans_and_marks(y)):
+        return np.asarray(y, dtype=object)
+    return array
+
+
+def _are_booleans_and_marks(y) -> bool:
+    if not isinstance(y, (list, tuple)):
+        return False
+    return any(isinstance(label, (bool, np.bool_)) for label in y) and all(
+        isinstance(label, (bool, np.bool_)) or _is_mark(label) for label in y
+    )
 
 
 def has_label(y) -> np.ndarray:

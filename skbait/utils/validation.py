@@ -138,7 +138,7 @@ def check_instance(value, name: str) -> None:
         raise TypeError(f"{name}={kind} is a class; pass an instance, {kind}().")
 
 
-def check_number_of_rows(n, n_pool) -> int:
+def check_number_of_rows(n, n_pool, *, pool_name="X_pool") -> int:
     """Return `n` as an int if it is a whole number of rows that a pool has.
 
     Parameters
@@ -146,7 +146,9 @@ def check_number_of_rows(n, n_pool) -> int:
     n : int
         How many rows are asked for.
     n_pool : int
-        How many X_pool has.
+        How many there are.
+    pool_name : str, default="X_pool"
+        What to call these in an error.
 
     Returns
     -------
@@ -171,7 +173,7 @@ def check_number_of_rows(n, n_pool) -> int:
         raise ValueError(f"n={n} must be at least 1, the number of rows to choose.")
     if n > n_pool:
         raise ValueError(
-            f"n={n} is more than the {n_pool} rows of X_pool; choose at most {n_pool}."
+            f"n={n} is more than the {n_pool} rows of {pool_name}; choose at most {n_pool}."
         )
     return int(n)
 
