@@ -122,7 +122,8 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
     A head with a single logit z (two classes) becomes two rows, -w/2 and w/2, which give the same
     probabilities; the covariance is that of one row. The classes of a one-against-rest head
     (`SGDClassifier` with more than two) keep their sigmoids: each residual is y_k - sigmoid(z_k),
-    and probabilities are scaled to a sum of one as the estimator does. A class first seen in an
+    and probabilities are scaled to a sum of one as the estimator does. A row there counts by its
+    class in the problems of all classes, where `SGDClassifier` weighs it in that of its own only. A class first seen in an
     update starts with weights of zero, and in a full covariance with the prior alone, so that it
     is predicted nearly everywhere at first (a warning says so). A bias of zeros counts as none.
 
