@@ -7,16 +7,18 @@ import time
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skbait._history import Round
+from skbait._sklearn import check_method_params
 from skbait.laplace import LaplaceClassifier
 from skbait.strategies import BaseQuery
 from skbait.strategies._checks import as_candidates
-from skbait.utils.data import num_rows, take_rows
+from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import find_nets
 from skbait.utils.validation import check_number_of_rows
@@ -201,22 +203,36 @@ def choose(strategy, model, memory, X_pool, n, **kwargs):
 
 def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
     """Return what a strategy that is no `BaseQuery` chooses, in the same form, and checked."""
-    among = as_candidates(candidates, num_rows(X_pool))
-    n_pool = num_rows(X_pool) if among is None else len(among)
+    n_pool = num_rows(X_pool)
+    among = as_candidates(candidates, n_pool)
     pool_name = "X_pool" if among is None else "X_pool that are candidates"
-    n = check_number_of_rows(n, n_pool, pool_name=pool_name)
-    found = strategy.query(X_pool if among is None else take_rows(X_pool, among), n, **kwargs)
+    n = check_number_of_rows(n, n_pool if among is None else len(among), pool_name=pool_name)
+    cut = None  # positions of the rows that the strategy is shown
+    if among is not None and "candidates" in signature(strategy.query).parameters:
+        kwargs["candidates"] = candidates
+    elif among is not None:
+        cut = among
+        kwargs = check_method_params(X_pool, kwargs, cut)
+        X_pool = take_rows(X_pool, cut)
+    found = strategy.query(X_pool, n, **kwargs)
     with_utilities = kwargs.get("return_utilities", False)
     picks = np.asarray(found[0] if with_utilities else found)
+    allowed = among if cut is None and among is not None else np.arange(num_rows(X_pool))
     whole = picks.dtype.kind in "iu" and picks.shape == (n,)
-    if not whole or len(np.unique(picks)) < n or picks.min() < 0 or picks.max() >= n_pool:
+    if not whole or len(np.unique(picks)) < n or not np.isin(picks, allowed).all():
         raise ValueError(
-            f"query_strategy={strategy!r} was asked for {n} different rows of {n_pool} and gave "
-            f"{picks!r}."
+            f"query_strategy={strategy!r} was asked for {n} different rows of {len(allowed)} and "
+            f"gave {picks!r}."
         )
-    picks = (picks if among is None else among[picks]).astype(np.int64)
-    if not with_utilities:
-        return picks
-    utilities = np.full(num_rows(X_pool), np.nan)
-    utilities[slice(None) if among is None else among] = found[1]
+    picks = (picks if cut is None else cut[picks]).astype(np.int64)
+    if not with_utilities or cut is None:
+        return (picks, found[1]) if with_utilities else picks
+    scores = np.asarray(on_host(found[1]))
+    if scores.shape != (len(cut),):
+        raise ValueError(
+            f"query_strategy={strategy!r} gave utilities of shape {scores.shape} for {len(cut)} "
+            "rows: one for each is needed where candidates are named."
+        )
+    utilities = np.full(n_pool, np.nan)
+    utilities[cut] = scores
     return picks, utilities

@@ -7,10 +7,11 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import check_scoring
+from sklearn.utils.metaestimators import available_if
 
-from skbait._sklearn import check_method_params
-from skbait.utils.data import num_rows, take_rows
+from skbait.utils.data import num_rows
 from skbait.utils.nets import as_nets_take, explain_dtype
 from skbait.utils.state import keep_random_states
 from skbait.utils.targets import as_vector, has_label, label_kind, tidy
@@ -95,6 +96,9 @@ class HeldOut:
         if self._scorer is None:
             return
         given, trained = label_kind(self._y), label_kind(y)
+        binary = all(np.isin(labels, [0, 1]).all() for labels in (self._y, y))
+        if {given, trained} == {"boolean", "numeric"} and binary:
+            return  # 0 and 1 for False and True
         if given != trained:
             raise ValueError(
                 f"y_val has {given} labels {np.unique(self._y)[:3].tolist()}..., but y has "
@@ -155,7 +159,10 @@ class TolerantScorer:
             if not _lacks_classes(estimator, y):
                 raise
             cause = error
-        self._check_known(estimator, X, y, params)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # raises where it was not for want of classes
+            self._strict(_KnowsAll(estimator, y), X, y, **params)
         found = np.nan
         if self._each is not None:
             found = self._each(estimator, X, y, **params)
@@ -172,16 +179,36 @@ class TolerantScorer:
         self._warned = True
         return found
 
-    def _check_known(self, estimator, X, y, params):
-        """Raise what is raised without the rows of unknown classes, too: they are not the cause.
 
-        Rows that do not show every class of the model prove nothing: some metrics need them all.
-        """
-        y, classes = np.asarray(y), set(np.asarray(estimator.classes_).tolist())
-        known = [row for row, label in enumerate(y.tolist()) if label in classes]
-        if set(y[known].tolist()) == classes:
-            params = check_method_params(y, params, known)
-            self._strict(estimator, take_rows(X, known), y[known], **params)
+class _KnowsAll(ClassifierMixin, BaseEstimator):
+    """A fitted model as if it knew further classes, none of which it ever predicts."""
+
+    def __init__(self, model, labels):
+        self.model = model
+        self.classes_ = np.union1d(model.classes_, labels)
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["model"], name)
+
+    @available_if(lambda self: hasattr(self.model, "predict_proba"))
+    def predict_proba(self, X):
+        return self._widened(self.model.predict_proba(X), 0.0)
+
+    @available_if(lambda self: hasattr(self.model, "predict_log_proba"))
+    def predict_log_proba(self, X):
+        return self._widened(self.model.predict_log_proba(X), -np.inf)
+
+    @available_if(lambda self: hasattr(self.model, "decision_function"))
+    def decision_function(self, X):
+        found = np.asarray(self.model.decision_function(X))
+        found = np.column_stack([-found, found]) if found.ndim == 1 else found
+        return self._widened(found, found.min(initial=0.0) - 1.0)
+
+    def _widened(self, columns, fill):
+        columns = np.asarray(columns)
+        wide = np.full((len(columns), len(self.classes_)), fill, dtype=columns.dtype)
+        wide[:, np.searchsorted(self.classes_, self.model.classes_)] = columns
+        return wide
 
 
 def _is_value_error(traceback):

@@ -39,11 +39,12 @@ from skbait.laplace import LaplaceClassifier
 from skbait.representation.base import (
     can_give_head,
     can_represent,
+    classes_of,
     probabilities,
     probabilities_adapter,
     represent_adapter,
 )
-from skbait.strategies import BaitQuery, BaseQuery
+from skbait.strategies import BaitQuery, BaseQuery, BossQuery
 from skbait.strategies._checks import as_candidates, size_of_subset
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.finite import check_finite
@@ -65,19 +66,12 @@ def _is_regressor(estimator):
         return False
 
 
-def classes_of(model, memory):
-    """Return the classes of a model: a loaded net does not know them itself."""
-    classes = getattr(model, "classes_", None)
-    if classes is None and can_represent(model):
-        classes = probabilities(model, take_rows(memory.X, np.arange(1)))[1]
-    return np.unique(memory.y) if classes is None else np.asarray(classes)
-
-
 def fitted_state(model, memory):
     """Return the fitted attributes of a learner, but for its columns, by name."""
+    classes = classes_of(model, memory.X)
     return {
         "estimator_": model,
-        "classes_": classes_of(model, memory),
+        "classes_": np.unique(memory.y) if classes is None else classes,
         "X_labeled_": memory.X,
         "y_labeled_": memory.y,
         "n_labels_": len(memory.y),
@@ -131,7 +125,8 @@ class ActiveLearner(
         What follows new labels. "refit" trains a fresh clone on everything labelled. "laplace"
         puts the estimator into a `LaplaceClassifier` (with ``update="newton"``,
         ``likelihood="categorical"`` and ``prior_precision="auto"``; one that is given is used as
-        it is) and updates the posterior of its last layer, in milliseconds. The features of the
+        it is) and updates the posterior of its last layer (the one that the query strategy names
+        by its `last_layer`, where it does), in milliseconds. The features of the
         model then stay what they are between two trainings, and are computed once for each row.
     refit_every : int or None, default=None
         With ``update="laplace"``: train afresh as soon as this many labels have come since the
@@ -278,7 +273,7 @@ class ActiveLearner(
         X = check_rows(X, owner="ActiveLearner")
         columns = columns_of(X)
         self._check_estimator()
-        self._check_strategy(X_val)
+        self._check_strategy()
         oracle = Oracle(y, num_rows(X))
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
@@ -296,7 +291,7 @@ class ActiveLearner(
             seeds=seeds,
         )
         held_out.check_labels(oracle.labels)
-        self._check_batches(oracle, limit)
+        self._check_batches(oracle, limit, X_val)
         n_rounds = 1 + -(-(limit - len(oracle.asked)) // self.batch_size)
 
         context = self._init_callback_context(max_subtasks=n_rounds)
@@ -449,7 +444,9 @@ class ActiveLearner(
     def _get_estimator(self):
         estimator = LogisticRegression() if self.estimator is None else self.estimator
         if self.update == "laplace" and not isinstance(estimator, LaplaceClassifier):
-            layer = getattr(self._get_strategy(), "last_layer", None)
+            strategy = self._get_strategy()
+            sees_it = isinstance(strategy, BaseQuery) and strategy.estimator is None
+            layer = strategy.last_layer if sees_it else None
             model = LaplaceClassifier(estimator, last_layer=layer, **UPDATED)
             return scored_as(estimator, model)
         return estimator
@@ -473,7 +470,7 @@ class ActiveLearner(
         if isinstance(estimator, LaplaceClassifier):
             estimator._check_estimator(estimator._own_estimator())
 
-    def _check_strategy(self, X_val):
+    def _check_strategy(self):
         """Refuse a strategy that cannot use the estimator, before anything is fitted."""
         check_instance(self.query_strategy, "query_strategy")
         check_instance(self.initial, "initial")
@@ -482,15 +479,15 @@ class ActiveLearner(
         if not (asked_for and isinstance(strategy, BaseQuery)):
             return
         as_seen_by(strategy, self._get_estimator())._check_settings()
-        if self.budget is not None and X_val is None and "pool labels" in strategy._needs:
+
+    def _check_batches(self, oracle, limit, X_val):
+        """Refuse what will not do for the choices to come, before anything is trained."""
+        strategy = self._get_strategy()
+        if isinstance(strategy, BossQuery) and X_val is None and len(oracle.asked) < limit:
             raise ValueError(
                 f"query_strategy={type(strategy).__name__} judges batches on held-out rows: with "
                 "a budget, give X_val and y_val to fit."
             )
-
-    def _check_batches(self, oracle, limit):
-        """Refuse a sub-pool that will be smaller than a batch, before anything is trained."""
-        strategy = self._get_strategy()
         subset_size = strategy.subset_size if isinstance(strategy, BaseQuery) else None
         for asked in range(len(oracle.asked), limit, self.batch_size):
             left = len(oracle.answerable) - asked

@@ -19,7 +19,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -759,8 +759,10 @@ def test_a_threshold_is_that_of_the_positive_label(names, pos_label):
 
 def test_trap_no_batch_at_all():
     net = make_net(MLP, classes=range(3), iterator_train__drop_last=True)  # batches of 64
-    with pytest.raises(ValueError, match=r"not trained.* no batch of the 60 .*batch_size=64"):
-        fit_clone(net, X[:60], Y[:60])
+    vote = VotingClassifier([("net", net), ("linear", LogisticRegression())])
+    for estimator in (net, make_pipeline(StandardScaler(), net), vote):
+        with pytest.raises(ValueError, match=r"not trained.* gave no batch.*batch_size=64"):
+            fit_clone(estimator, X[:60], Y[:60])
     fit_clone(net, X[:65], Y[:65])
     assert fit_clone(net.set_params(max_epochs=0), X[:60], Y[:60]).predict(X).shape == (150,)
 
@@ -775,8 +777,33 @@ class LogProbabilities(MLP):
 def test_trap_a_logarithm_of_logarithms(no_training):
     """skorch's NeuralNetClassifier takes it itself, and learns nonsense from NaN."""
     for module in (LogProbabilities, MLP):
-        with pytest.raises(ValueError, match="criterion=NLLLoss NeuralNetClassifier takes the"):
-            fit_clone(make_net(module, criterion=nn.NLLLoss), X, Y)
+        for seed in range(10):  # logits may be positive by chance
+            with pytest.raises(ValueError, match="criterion=NLLLoss NeuralNetClassifier takes"):
+                fit_clone(make_net(module, criterion=nn.NLLLoss), X, Y, random_state=seed)
+
+
+def test_trap_a_logarithm_of_logarithms_behind_a_step():
+    for module in (LogProbabilities, MLP):
+        net = make_net(module, criterion=nn.NLLLoss, max_epochs=1)
+        with pytest.raises(ValueError, match="criterion=NLLLoss NeuralNetClassifier takes"):
+            fit_clone(make_pipeline(FunctionTransformer(), StandardScaler(), net), X, Y)
+
+
+def test_a_loss_of_ones_own_may_take_logarithms():
+    class Own(NeuralNetClassifier):
+        def get_loss(self, y_pred, y_true, *args, **kwargs):
+            return self.criterion_(y_pred, y_true)
+
+    net = Own(LogProbabilities, criterion=nn.NLLLoss, train_split=None, verbose=0, **QUICK)
+    fitted = fit_clone(net.set_params(predict_nonlinearity=torch.exp), X, Y, random_state=0)
+    assert (fitted.predict(X) == Y).mean() > 0.9
+
+
+def test_a_frozen_net_is_not_asked_for_its_loss():
+    net = make_net(LogProbabilities, criterion=nn.NLLLoss, classes=range(3))
+    net = initialized(net.set_params(predict_nonlinearity=torch.exp))
+    learner = ActiveLearner(FrozenEstimator(net)).fit(X, Y, X_val=X, y_val=Y)
+    assert np.isfinite(learner.history_["score"]).all()
 
 
 def test_logarithms_of_probabilities_where_they_belong():
@@ -800,3 +827,7 @@ def test_trap_a_frame_for_a_module_that_takes_an_array(names):
     frame = pd.DataFrame(X, columns=list(names))
     with pytest.raises(ValueError, match=r"columns of a data frame .* X.to_numpy\(np.float32\)"):
         fit_clone(make_net(MLP, classes=range(3)), frame, Y)
+    net = make_net(MLP, classes=range(3), module__depth=3)
+    as_array = FunctionTransformer(lambda rows: rows.to_numpy(np.float32))
+    with pytest.raises(TypeError, match="depth"):  # which is not for the frame
+        fit_clone(make_pipeline(as_array, net), frame, Y)

@@ -597,6 +597,22 @@ def test_another_layer_than_that_of_the_posterior_is_refused():
     learner = ActiveLearner(net, BaitQuery(last_layer="4"), update="laplace").fit(X, y)
     assert learner.estimator_.last_layer == "4"
     assert len(learner.query(X, 3)) == 3
+    own = BaitQuery(net, last_layer="2")  # of a model of its own: that is not for the learner's
+    assert ActiveLearner(net, own, update="laplace").fit(X, y).estimator_.last_layer is None
+
+
+def test_the_layer_of_a_net_that_goes_on_dropping_out_is_known():
+    X, y = load_iris(return_X_y=True)
+
+    class Drops(MLP):
+        def forward(self, x):
+            return self.head(nn.functional.dropout(self.body(x), training=True))
+
+    model = LaplaceClassifier(make_net(Drops), random_state=0).fit(X.astype(np.float32), y)
+    assert represent(model, X.astype(np.float32), last_layer="head").probabilities.shape == (
+        150,
+        3,
+    )
 
 
 def test_the_threshold_of_a_binary_net_is_not_dropped():
@@ -605,6 +621,9 @@ def test_the_threshold_of_a_binary_net_is_not_dropped():
     assert LaplaceClassifier(net).fit(X.astype(np.float32), y > 0).classes_.tolist() == [0, 1]
     with pytest.raises(TypeError, match="drop the decision threshold of NeuralNetBinary"):
         LaplaceClassifier(net.set_params(threshold=0.9)).fit(X.astype(np.float32), y > 0)
+    search = GridSearchCV(net.set_params(threshold=0.5), {"threshold": [0.9]}, cv=2)
+    with pytest.raises(TypeError, match="drop the decision threshold"):
+        LaplaceClassifier(search).fit(X.astype(np.float32), (y > 0).astype(int))
 
 
 def rare(seed=0, n=600):

@@ -628,6 +628,37 @@ def test_a_strategy_that_is_none_of_skbaits_chooses_in_the_same_form():
         learner.query(X_POOL, 81)
 
 
+class Picky(Own):
+    """It knows of candidates, and has two utilities for each row, or gets labels of the pool."""
+
+    def query(self, X, n, candidates=None, return_utilities=False, y_pool=None):
+        picks = np.asarray(candidates)[:n]
+        return (picks, np.zeros((2, len(X)))) if return_utilities else picks
+
+
+class Labelled(Own):
+    def query(self, X, n, y_pool):
+        return np.argsort(y_pool, kind="stable")[:n] if len(y_pool) == len(X) else None
+
+
+def test_what_a_strategy_knows_itself_is_left_to_it():
+    learner = fitted(strategy=Picky())
+    np.testing.assert_array_equal(learner.query(X_POOL, 2, candidates=[9, 4, 7]), [9, 4])
+    utilities = learner.query(X_POOL, 2, candidates=[9, 4, 7], return_utilities=True)[1]
+    assert utilities.shape == (2, 80)
+    y_pool = np.arange(80)[::-1]
+    learner = fitted(strategy=Labelled())
+    picks = learner.query(X_POOL, 2, candidates=[9, 4, 7], y_pool=y_pool)
+    np.testing.assert_array_equal(picks, [9, 7])
+
+    class Wide(Own):
+        def query(self, X, n, return_utilities=False):
+            return np.arange(n), np.zeros((n, len(X)))
+
+    with pytest.raises(ValueError, match=r"gave utilities of shape \(2, 3\) for 3 rows"):
+        fitted(strategy=Wide()).query(X_POOL, 2, candidates=[1, 2, 3], return_utilities=True)
+
+
 @pytest.mark.parametrize("what", ["same", "more", "words"])
 def test_a_strategy_that_is_none_of_skbaits_is_checked(what):
     with pytest.raises(ValueError, match="was asked for 3 different rows of 80 and gave"):

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss, make_scorer, top_k_accuracy_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, scale
 from skbait import (
     ActiveLearner,
     BaitQuery,
+    BaseQuery,
     BossQuery,
     MarginQuery,
     RandomQuery,
@@ -415,12 +416,41 @@ def test_a_scorer_that_fails_for_another_reason_is_an_error():
     [
         (X[:, :1], Y, "X_val has 1 features"),
         (X, Y.astype(str), r"y_val has string labels \['0', .*, but y has numeric labels \[0, 1"),
-        (X, Y < 2, "y_val has boolean labels"),
     ],
 )
 def test_held_out_rows_of_another_kind_are_an_error(X_val, y_val, message):
     with pytest.raises(ValueError, match=message):
         ActiveLearner().fit(X[Y < 2], Y[Y < 2], X_val=X_val, y_val=y_val)
+
+
+def test_held_out_booleans():
+    with pytest.raises(ValueError, match="y_val has boolean labels"):
+        ActiveLearner().fit(X, Y, X_val=X, y_val=Y < 2)
+    learner = ActiveLearner().fit(X, (Y < 2).astype(int), X_val=X, y_val=Y < 2)  # 0 and 1
+    assert learner.history_["score"][0] == learner.score(X, Y < 2) > 0.5
+
+
+@pytest.mark.parametrize(
+    "scoring",
+    [
+        make_scorer(
+            log_loss, response_method="predict_proba", greater_is_better=False, labels=range(4)
+        ),
+        make_scorer(top_k_accuracy_score, response_method="predict_proba", k=2, labels=range(4)),
+        {"one": "roc_auc_ovr", "two": "accuracy"},
+    ],
+    ids=["log loss", "top k", "roc"],
+)
+def test_a_score_that_wants_all_classes_is_nan_without_them(scoring):
+    """Such metrics fail on the rows of the known classes, too."""
+    order = np.concatenate([np.flatnonzero(label == Y)[:5] for label in range(4)])
+    learner = ActiveLearner(scoring=scoring)
+    with pytest.warns(UserWarning, match="does not know all classes") as told:
+        learner.fit(X[order[:15]], Y[order[:15]], X_val=X, y_val=Y)
+    assert len(told) == 1
+    learner.teach(X[order[15:]], Y[order[15:]], X_val=X, y_val=Y)
+    scores = learner.history_["score_one" if isinstance(scoring, dict) else "score"]
+    assert np.isnan(scores).tolist() == [True, False]
 
 
 def test_held_out_columns_in_another_order_are_an_error():
@@ -434,6 +464,8 @@ def test_a_score_that_no_model_can_have_is_an_error(scoring):
     """Even where the model does not know all classes: this is not why."""
     with pytest.raises(ValueError, match="average='binary'"):
         ActiveLearner(scoring=scoring).fit(X[Y < 3], Y[Y < 3], X_val=X, y_val=Y)
+    with pytest.raises(ValueError, match="average='binary'"):  # two classes, for which it is one
+        ActiveLearner(scoring=scoring).fit(X[Y < 2], Y[Y < 2], X_val=X, y_val=Y)
 
 
 @pytest.mark.parametrize("scoring", ["acuracy", accuracy_score])
@@ -448,6 +480,25 @@ def test_an_oracle_wants_held_out_rows_before_the_first_training():
         pytest.raises(ValueError, match="BossQuery judges batches on held-out rows"),
     ):
         cycle(BossQuery()).fit(X, Y)
+    assert cycle(BossQuery(), budget=8).fit(X, Y).n_labels_ == 8  # it has nothing to choose
+
+
+class Surprise(BaseQuery):
+    """An oracle that needs the labels of the pool, and no held-out rows."""
+
+    _needs = frozenset({"probabilities", "pool labels"})
+
+    def query(self, X_pool, n=1, *, y_pool, candidates=None, X_val=None, y_val=None):
+        return self._query(X_pool, n, candidates=candidates, y_pool=np.asarray(y_pool))
+
+    def _select(self, view, n):
+        p = view.pool_probabilities
+        surprise = -p[np.arange(len(p)), view.y_pool]
+        return surprise.argsort(descending=True, stable=True)[:n], surprise
+
+
+def test_an_oracle_without_held_out_rows():
+    assert cycle(Surprise()).fit(X, Y).n_labels_ == 40
 
 
 @pytest.mark.parametrize("subset_size", [0.039, 11])

@@ -379,6 +379,11 @@ def test_a_loaded_net_tells_its_classes_by_its_outputs():
     seen = ActiveLearner(FrozenEstimator(loaded)).fit(X[:5], [0, 2, 4, 6, 8])
     np.testing.assert_array_equal(seen.classes_, np.arange(10))
     assert seen.predict_proba(X[:2]).shape == (2, 10)
+    tempered = TemperatureClassifier(FrozenEstimator(loaded)).fit(X[:50], Y[:50])
+    np.testing.assert_array_equal(tempered.classes_, np.arange(10))
+    scores = net(classes=None, criterion=nn.MultiMarginLoss).initialize()  # no probabilities
+    seen = ActiveLearner(FrozenEstimator(scores), RandomQuery()).fit(X[:5], [0, 2, 4, 6, 8])
+    np.testing.assert_array_equal(seen.classes_, [0, 2, 4, 6, 8])
 
 
 def test_a_net_that_computes_in_bfloat16():

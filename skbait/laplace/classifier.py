@@ -22,6 +22,7 @@ from skbait.utils.class_weights import class_weights, row_weights
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.introspection import layers_of, moves_threshold
+from skbait.utils.state import keep_random_states
 from skbait.utils.validation import same_on_failure, seed_from
 
 __all__ = ["LaplaceClassifier"]
@@ -123,9 +124,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
     probabilities; the covariance is that of one row. The classes of a one-against-rest head
     (`SGDClassifier` with more than two) keep their sigmoids: each residual is y_k - sigmoid(z_k),
     and probabilities are scaled to a sum of one as the estimator does. A row there counts by its
-    class in the problems of all classes, where `SGDClassifier` weighs it in that of its own only. A class first seen in an
-    update starts with weights of zero, and in a full covariance with the prior alone, so that it
-    is predicted nearly everywhere at first (a warning says so). A bias of zeros counts as none.
+    class in the problems of all classes, where `SGDClassifier` weighs it in that of its own only.
+    A class first seen in an update starts with weights of zero, and in a full covariance with the
+    prior alone, so that it is predicted nearly everywhere at first (a warning says so). A bias of
+    zeros counts as none.
 
     **Which update.** "newton" with ``likelihood="categorical", prior_precision="auto"`` comes
     closest to retraining, whatever way the estimator is trained: see ``benchmarks/README.md``.
@@ -369,6 +371,7 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
             self.estimator_ = fit_clone(
                 estimator, X, y, random_state=seed, classes=classes, **fit_params
             )
+            self._check_threshold(self.estimator_)  # a search may have chosen one
             self._sampling_seed = seed_from(seed)
             vars(self).pop("_feature_memory", None)
             found = self._represent(X)
@@ -412,6 +415,10 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
                 "LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a skorch net, "
                 "or a pipeline that ends in one of them."
             )
+        self._check_threshold(estimator)
+
+    def _check_threshold(self, estimator):
+        """Raise if an estimator decides by something else than its probabilities."""
         if moves_threshold(estimator):
             raise TypeError(
                 "LaplaceClassifier decides by its own probabilities, and would drop the decision "
@@ -476,13 +483,14 @@ def _(estimator, X, *, last_layer, device) -> Representation:
 def _check_same_layer(estimator, X, last_layer) -> None:
     """Refuse another layer than that of the posterior: its weights are those of no other."""
     few = take_rows(X, np.arange(min(2, num_rows(X))))
-    own, named = (
-        represent_adapter(estimator.estimator_, few, last_layer=layer, device="auto").features
-        for layer in (estimator.last_layer, last_layer)
-    )
-    if not torch.equal(own, named):
+    seen = []
+    for layer in (estimator.last_layer, last_layer):
+        with keep_random_states(estimator.estimator_, seed=0):  # dropout may be on
+            found = represent_adapter(estimator.estimator_, few, last_layer=layer, device="auto")
+            seen.append(found.features)
+    if not torch.equal(*seen):
         raise ValueError(
             f"last_layer={last_layer!r} is not the layer whose weights this LaplaceClassifier "
-            "has a posterior of. Leave it at None in the query strategy, or set last_layer of "
-            "LaplaceClassifier, too."
+            "has a posterior of. Leave it at None in the query strategy, or fit anew with this "
+            "layer (last_layer of LaplaceClassifier)."
         )

@@ -18,7 +18,7 @@ from skbait._sklearn import HasMethods, Interval, check_method_params, fit_conte
 from skbait.laplace.wrapper import WrapsClassifier
 from skbait.representation import Head, Representation
 from skbait.representation import probabilities as probabilities_of
-from skbait.representation.base import represent_adapter
+from skbait.representation.base import classes_of, represent_adapter
 from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import as_nets_take, explain_dtype, find_nets
@@ -136,7 +136,7 @@ class TemperatureClassifier(WrapsClassifier):
             else:
                 held_out = self._cross_validate(estimator, X, y, rng, seeds, fit_params)
             self.temperature_ = _best_temperature(held_out)
-            self.classes_ = np.asarray(self.estimator_.classes_)
+            self.classes_ = classes_of(self.estimator_, X)
         return self
 
     def predict(self, X):

@@ -24,7 +24,7 @@ from skbait._backend import resolve_device
 from skbait.representation.alignment import head_fits
 from skbait.representation.result import Representation, check_columns
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
-from skbait.utils.data import num_rows, on_host
+from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.introspection import layers_of
 from skbait.utils.state import keep_random_states, keep_training_flags
 
@@ -331,3 +331,28 @@ def probabilities(estimator, X, *, device="auto") -> tuple[torch.Tensor, np.ndar
     found, classes = as_tensor(found), np.asarray(classes)
     check_columns(found, classes)
     return found.to(resolve_device(device, like=found)), classes
+
+
+def classes_of(model, X) -> np.ndarray | None:
+    """Return the classes of a fitted classifier, None where they cannot be told.
+
+    Parameters
+    ----------
+    model : object
+        The classifier. A net that was loaded does not know its classes: those of its outputs are
+        taken.
+    X : object
+        Rows, of which two are looked at.
+
+    Returns
+    -------
+    ndarray of shape (K,) or None
+        The classes.
+    """
+    classes = getattr(model, "classes_", None)
+    if classes is None and can_represent(model):
+        try:
+            classes = probabilities(model, take_rows(X, np.arange(min(2, num_rows(X)))))[1]
+        except (TypeError, ValueError):  # it may serve for what needs no probabilities
+            return None
+    return None if classes is None else np.asarray(classes)

@@ -28,6 +28,7 @@ from skbait._sklearn import (
     RealNotInt,
     validate_parameter_constraints,
 )
+from skbait.representation.base import classes_of
 from skbait.strategies._checks import (
     as_candidates,
     as_choice,
@@ -207,9 +208,9 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
                 self.estimator_ = self._fit_model(model, X, y, fit_params)
                 if is_open(model):
                     check_model(self.estimator_, self._needs, owner=type(self).__name__)
-                classes = getattr(self.estimator_, "classes_", None)
+                classes = classes_of(self.estimator_, X)
                 if classes is not None:
-                    self.classes_ = np.asarray(classes)
+                    self.classes_ = classes
         return self
 
     def query(self, X_pool, n=1, *, candidates=None, return_utilities=False):

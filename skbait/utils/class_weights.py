@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_class_weight
 from skorch import NeuralNet
 
+from skbait.utils.introspection import fitted_layers_of
 from skbait.utils.labels import EncodedClassifier
 
 
@@ -30,19 +29,10 @@ def class_weights(model, y) -> dict | None:
         Weights by label; a class that is missing has 1. None: all are 1.
     """
     labels = None  # of the outputs of a net, where they are not their numbers
-    while True:
-        if isinstance(model, EncodedClassifier):
-            labels = model.classes_[np.argsort(model.columns_)].tolist()
-            model = model.estimator_
-        elif isinstance(model, Pipeline):
-            model = model.steps[-1][1]
-        elif isinstance(model, FrozenEstimator):
-            model = model.estimator
-        else:
-            inner = getattr(model, "best_estimator_", getattr(model, "estimator_", None))
-            if inner is None or isinstance(model, NeuralNet):
-                break
-            model = inner
+    for each in fitted_layers_of(model):
+        model = each
+        if isinstance(each, EncodedClassifier):
+            labels = each.classes_[np.argsort(each.columns_)].tolist()
     if isinstance(model, NeuralNet):
         return _of_criterion(getattr(model, "criterion_", None), labels)
     given = getattr(model, "class_weight", None)

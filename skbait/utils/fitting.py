@@ -141,6 +141,7 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
     ):
         if net is None or y is None:
             fresh.fit(X, y, **fit_params)
+            check_trained(fresh)
             return fresh
         return _fit_with_net(estimator, fresh, X, column_or_1d(y), classes, fit_params)
 
@@ -168,16 +169,18 @@ def _fit_with_net(estimator, fresh, X, y, classes, fit_params):
     try:
         fit_codes(model, X, codes, **fit_params) if named else model.fit(X, y, **fit_params)
     except Exception as error:
-        explain_training(asked, X, len(y), error)
+        explain_training(asked, X if sees_X else None, len(y), error)
         if not sees_X:
             _explain_from_inside(estimator, X, y, classes, error)
         raise
-    check_trained(model, len(y))
     if n_outputs is None and hasattr(model, "predict_proba"):
         # The outputs could not be counted beforehand: the same check, late.
         few = for_skorch(take_rows(X, np.arange(min(2, num_rows(X)))), net=net)
         inside = model if named else model.estimator_  # the encoder gives a column a label
-        label_columns(asked, y, classes, np.shape(inside.predict_proba(few))[1])
+        scores = inside.predict_proba(few)
+        check_loss(find_nets(inside)[-1], torch.as_tensor(scores))
+        label_columns(asked, y, classes, np.shape(scores)[1])
+    check_trained(model)
     return model
 
 
@@ -282,6 +285,8 @@ def check_dtype(estimator, X, *, name: str) -> None:
         return
     try:
         _n_outputs(net, X)
+    except WrongLossError:  # what is scored is not trained
+        return
     except WrongDtypeError as wrong:
         raise ValueError(f"{name} cannot be scored: {wrong}") from wrong
 

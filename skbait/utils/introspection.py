@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
@@ -12,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import InputTags, get_tags
-from skorch import NeuralNetBinaryClassifier
+from skorch import NeuralNet, NeuralNetBinaryClassifier
 
 __all__ = ["input_tags_of", "takes_nan"]
 
@@ -101,7 +102,7 @@ def moves_threshold(estimator) -> bool:
     return any(
         isinstance(each, kinds)
         or (isinstance(each, NeuralNetBinaryClassifier) and each.threshold != 0.5)
-        for each in layers_of(estimator)
+        for each in chain(layers_of(estimator), fitted_layers_of(estimator))
     )
 
 
@@ -125,6 +126,31 @@ def layers_of(estimator):
         estimator = (
             estimator.steps[-1][1] if is_pipeline else getattr(estimator, "estimator", None)
         )
+
+
+def fitted_layers_of(model):
+    """Yield a fitted estimator and what it holds, outermost first, as it is after the fit.
+
+    Parameters
+    ----------
+    model : object
+        The estimator. A search holds its best estimator, a pipeline its last step.
+
+    Yields
+    ------
+    object
+        The estimators; the last one holds none.
+    """
+    while model is not None:
+        yield model
+        if isinstance(model, NeuralNet):
+            return
+        if isinstance(model, Pipeline):
+            model = model.steps[-1][1]
+        elif isinstance(model, FrozenEstimator):
+            model = model.estimator
+        else:
+            model = getattr(model, "best_estimator_", getattr(model, "estimator_", None))
 
 
 def hands_on_X(pipeline) -> bool:

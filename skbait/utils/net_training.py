@@ -17,6 +17,9 @@ from skbait.utils.net_rows import for_skorch
 from skbait.utils.nets import find_nets
 from skbait.utils.state import keep_random_states
 
+# Row sums of probabilities may miss one by this much: half precision rounds coarsely.
+_SUM_TOLERANCE = 2e-2
+
 
 class WrongLossError(ValueError):
     """A net's criterion takes other outputs than those of its module."""
@@ -62,12 +65,15 @@ def check_loss(net: NeuralNet, output: torch.Tensor) -> None:
         and type(net).get_loss is NeuralNetClassifier.get_loss
         and isinstance(getattr(net, "criterion_", None), torch.nn.NLLLoss)
     )
-    if takes_logarithm and bool((output < 0).any()):
+    if not takes_logarithm or output.ndim != 2:
+        return
+    sums = output.float().sum(dim=1)
+    if bool((output < 0).any()) or bool(((sums - 1).abs() > _SUM_TOLERANCE).any()):
         raise WrongLossError(
             "with criterion=NLLLoss NeuralNetClassifier takes the logarithm of what the module "
-            "gives, so that it must give probabilities; it gives negative numbers (logits, or "
-            "logarithms already), which it would not learn from. Set "
-            "criterion=torch.nn.CrossEntropyLoss on the net, for both."
+            "gives, so that it must give probabilities; it gives others (logits, or logarithms "
+            "already), which it would not learn from. Set criterion=torch.nn.CrossEntropyLoss on "
+            "the net, for both."
         )
 
 
@@ -120,15 +126,13 @@ def check_train_split(net: NeuralNet, X, codes, labels, fit_params) -> None:
         )
 
 
-def check_trained(model, n_rows: int) -> None:
+def check_trained(model) -> None:
     """Raise where a training saw no batch; warn where its loss is not a number.
 
     Parameters
     ----------
     model : object
-        An estimator that has just been fitted, with nets inside.
-    n_rows : int
-        On how many rows.
+        An estimator that has just been fitted.
     """
     for net in find_nets(model):
         history = getattr(net, "history_", None) or []
@@ -136,10 +140,10 @@ def check_trained(model, n_rows: int) -> None:
         if seen and all(count == 0 for count in seen):
             size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
             raise ValueError(
-                f"the net was not trained: its iterator_train gave no batch of the {n_rows} "
-                f"labelled rows. With iterator_train__drop_last=True, rows that do not fill a "
-                f"batch of batch_size={size} are dropped: set a batch_size of no more rows than "
-                "are labelled at first."
+                "the net was not trained: its iterator_train gave no batch. With "
+                "iterator_train__drop_last=True, rows that do not fill a batch of "
+                f"batch_size={size} are dropped: set one of no more rows than are labelled at "
+                "first, less those that train_split puts aside."
             )
         loss = history[-1].get("train_loss") if seen else None
         if isinstance(loss, float) and loss != loss:
@@ -173,7 +177,7 @@ def explain_training(net: NeuralNet, X, n_rows: int, error) -> None:
             "aside for validation: have the callback look at monitor='train_loss', or give rows "
             "of your own by train_split=skorch.helper.predefined_split(dataset)."
         ) from error
-    if isinstance(error, TypeError) and "keyword" in str(error) and kind_of(X) == "frame":
+    if isinstance(error, TypeError) and _names_a_column(str(error), X):
         raise ValueError(
             "skorch hands the columns of a data frame to the module one by one, by their names: "
             "pass X.to_numpy(np.float32), or put a step into a Pipeline that makes an array of "
@@ -187,3 +191,11 @@ def explain_training(net: NeuralNet, X, n_rows: int, error) -> None:
         "row, on which batch normalisation cannot train. Set another batch_size on the net, or "
         "iterator_train__drop_last=True with one that the first labelled rows fill."
     ) from error
+
+
+def _names_a_column(message, X) -> bool:
+    """Tell whether a TypeError is about the columns of a frame, as names of arguments."""
+    if X is None or kind_of(X) != "frame" or not hasattr(X, "columns"):
+        return False
+    named = any(f"'{column}'" in message for column in X.columns)
+    return "keywords must be strings" in message or ("unexpected keyword" in message and named)
