@@ -443,7 +443,7 @@ def test_same_on_failure():
     (np.array(["a", "b"]), [1, 1], "U"),
     (np.array([0, 255], dtype=np.uint8), [1, 1], "u"),
     (pd.Series(["a", pd.NA, "b"], dtype="string"), [1, 0, 1], "O"),
-    (pd.Series([1, pd.NA, 0], dtype="Int64"), [1, 0, 1], "f"),
+    (pd.Series([1, pd.NA, 0], dtype="Int64"), [1, 0, 1], "i"),
     (pd.Series(["a", "b"], dtype="category"), [1, 1], "O"),
     (torch.tensor([0, -1]), [1, 0], "i"),
 ])  # fmt: skip

@@ -608,11 +608,9 @@ def test_the_layer_of_a_net_that_goes_on_dropping_out_is_known():
         def forward(self, x):
             return self.head(nn.functional.dropout(self.body(x), training=True))
 
-    model = LaplaceClassifier(make_net(Drops), random_state=0).fit(X.astype(np.float32), y)
-    assert represent(model, X.astype(np.float32), last_layer="head").probabilities.shape == (
-        150,
-        3,
-    )
+    X = X.astype(np.float32)
+    model = LaplaceClassifier(make_net(Drops), random_state=0).fit(X, y)
+    assert represent(model, X, last_layer="head").probabilities.shape == (150, 3)
 
 
 def test_the_threshold_of_a_binary_net_is_not_dropped():
