@@ -17,7 +17,7 @@ import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import select
+from skbait.fisher import forward, select
 
 FORMS = ["dense", "factored"]
 
@@ -319,3 +319,26 @@ def test_rows_without_any_probability_are_refused(seed):
         pool, labeled = (spoilt, p_labeled) if which is p else (p, spoilt)
         with pytest.raises(ValueError, match=f"^{name} holds a row without any probability"):
             select(h, pool, h_labeled, labeled, 3)
+
+
+def test_first_gains_that_are_right_cost_no_float64(seed, monkeypatch):
+    """For factors of rank nine the bound of their rounding is far above it."""
+    rows = random_rows(
+        seed=seed, n_pool=3000, n_labeled=20, n_features=32, n_classes=10, logit_scale=3.0
+    )
+    rows = rows.map(lambda t: t.to(torch.float32))
+    renewed = []
+    right = forward.Forward._renew
+    monkeypatch.setattr(
+        forward.Forward, "_renew", lambda self: renewed.append(len(self.chosen)) or right(self)
+    )
+    select(*rows.args, 3, variant="exact")
+    assert renewed == []
+
+
+def test_lambda_is_told_as_it_was_given():
+    h = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p = torch.full((20, 3), 1 / 3, dtype=torch.float64)
+    assert select(1e-160 * h, p, None, None, 3, regularization=1.0).regularization == 1.0
+    with pytest.warns(RuntimeWarning, match=r"^regularization=1 is less .* tr\(F\) = .*e\+26"):
+        select(1e13 * h, p, None, None, 3, regularization=1.0)

@@ -629,6 +629,12 @@ def test_ties_are_ties_in_every_unit(unit):
     np.testing.assert_allclose(as_columns(paired_tests(table))["p_value"], [0.09375])
 
 
+def test_a_diverged_run_hides_no_other():
+    table = long_table(np.zeros(4))
+    table["score"] = [-1e14, -2.0, -2.0, -2.0, -1e14, -1.0, -1.0, -1.0]
+    assert as_columns(win_rates(table))["win_rate"] == [0.875]
+
+
 def test_infinite_scores_tie():
     table = long_table([0.0, 0.0, -0.1, 0.1])
     for i in (0, 4):  # both, of the same seed

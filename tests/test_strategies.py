@@ -32,6 +32,7 @@ from torch.utils.data import TensorDataset
 from skbait.laplace import LaplaceClassifier
 from skbait.representation import Representation, represent
 from skbait.strategies import (
+    BadgeQuery,
     BaitQuery,
     BaseQuery,
     CoreSetQuery,
@@ -697,7 +698,7 @@ class Unnormalised(LogisticRegression):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-@pytest.mark.parametrize("strategy", [BaitQuery, MarginQuery])
+@pytest.mark.parametrize("strategy", [BaitQuery, BadgeQuery])
 def test_probabilities_that_are_none_are_named(strategy, value, tables):
     X, y, pool = tables
     query = strategy(Unnormalised(value)).fit(X, y)

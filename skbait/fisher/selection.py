@@ -139,8 +139,8 @@ def select(
     ------
     ValueError
         If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa` or
-        `fisher_samples` is out of range, λ is below 1e-100 of tr(F), or the features hold NaN or
-        infinite numbers.
+        `fisher_samples` is out of range, λ is below 1e-100 of tr(F), the features hold NaN or
+        infinite numbers, or the probabilities of a row are all zero.
 
     MemoryError
         If the factors of the pool alone are more than the device can hold.
@@ -191,18 +191,20 @@ def select(
         trace = 0.0
     size = n_parameters(variant, features.shape[1], n_classes)
     lam = _regularization(regularization, kappa, trace, size, unit)
-    named = f"regularization={lam * unit * unit:.3g}"
+    # what the user knows them by
+    told = lam * unit * unit if regularization == "auto" else float(regularization)
+    named, shown = f"regularization={told:.3g}", f"{trace * unit * unit:.3g}"
     if regularization == "auto":
         named = f"kappa={kappa!r}, which makes {named},"
     if lam < LEAST * trace:
         raise ValueError(
-            f"{named} is too small for the mean information tr(F) = {trace:.3g}: "
+            f"{named} is too small for the mean information tr(F) = {shown}: "
             f"scores would overflow. Choose one of at least {RESOLVED:.0e} of it, or 'auto'."
         )
     if lam < RESOLVED * trace:
         warnings.warn(
             f"{named} is less than {RESOLVED:.0e} of the mean information "
-            f"tr(F) = {trace:.3g}: some choices are decided by the rounding of float64. Choose a "
+            f"tr(F) = {shown}: some choices are decided by the rounding of float64. Choose a "
             "larger one, or 'auto'.",
             RuntimeWarning,
             stacklevel=2,
@@ -236,7 +238,7 @@ def select(
         if not margin > state.blur and state.sharpen():
             stay, _ = backward.keep(*state.removal(chosen), pool.rank, n, groups)
         chosen = chosen[stay]
-    return Selection(chosen, gains, lam * unit * unit, form)
+    return Selection(chosen, gains, told, form)
 
 
 def _draw(total: int, fisher_samples: int | None, generator: torch.Generator | None):
@@ -265,6 +267,8 @@ def _in_range(sources):
     are no numbers or lose their digits; then they come in float64.
     """
     norms = [_row_norms(h) for h, _ in sources]
+    if not sources[0][0].shape[1]:
+        return sources, norms, 1.0
     if 1e-12 < max(float(norm.max()) for norm in norms) < 1e12:
         return sources, norms, 1.0
     unit = max(float(h.abs().max()) for h, _ in sources)
@@ -356,7 +360,7 @@ def _check_rows(prefix: str, features: torch.Tensor, probabilities: torch.Tensor
 
 
 def _check_finite(sources, norms) -> None:
-    """Raise for NaN or infinite features (seen in their norms) or probabilities."""
+    """Raise for numbers that are none (seen in the norms), and rows without probability."""
     for prefix, (_, p), norm in zip(("", "labeled_"), sources, norms, strict=False):
         for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
             if not bool(torch.isfinite(values).all()):

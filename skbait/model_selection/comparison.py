@@ -158,6 +158,7 @@ def compare_strategies(
             f"initial={initial!r} has to be a number of rows, a fraction of the pool or a query "
             "strategy: positions would mean other rows with each seed."
         )
+    check_instance(initial, "initial")
     learners = {}
     for name, strategy in strategies.items():
         learners[name] = ActiveLearner(
@@ -180,7 +181,7 @@ def compare_strategies(
             )
         n_first = initial if isinstance(initial, Integral) else 0
         if isinstance(initial, Real) and not isinstance(initial, Integral):
-            n_first = initial * n_pool
+            n_first = max(1, round(initial * n_pool))
         if n_first > budget:
             raise ValueError(
                 f"initial={initial!r} is more than budget={budget} labels"

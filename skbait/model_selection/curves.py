@@ -170,27 +170,35 @@ def check_seeds(common, dataset, strategy, baseline):
 
 
 def differences_of(values, dataset, strategy, other):
-    """Return strategy less other for each seed that both have, clear of rounding.
-
-    What differs by rounding alone is equal: to zero, or to another difference, with which it ties.
-    """
+    """Return strategy less other for each seed that both have; zero where that is rounding."""
     one, two = (values.get((dataset, name), {}) for name in (strategy, other))
     pairs = np.array([(one[seed], two[seed]) for seed in one if seed in two]).reshape(-1, 2)
-    same = pairs[:, 0] == pairs[:, 1]  # infinite ones, too
     with np.errstate(invalid="ignore"):
-        differences = np.where(same, 0.0, pairs[:, 0] - pairs[:, 1])
-    unit = np.abs(pairs[np.isfinite(pairs)]).max(initial=0.0) or 1.0
-    return np.round(differences / unit, 12) * unit
+        differences = pairs[:, 0] - pairs[:, 1]
+        size = np.abs(pairs).max(axis=1, initial=0.0)
+        same = (pairs[:, 0] == pairs[:, 1]) | (np.abs(differences) <= 1e-12 * size)
+    same[np.isinf(pairs).sum(axis=1) == 1] = False
+    return np.where(same, 0.0, differences)
+
+
+def with_ties(differences):
+    """Return differences of which those that differ by rounding alone are equal, for ranks."""
+    sizes = np.abs(differences[np.isfinite(differences) & (differences != 0)])
+    unit = np.median(sizes) if len(sizes) else 1.0
+    return np.round(differences / unit, 9) * unit
 
 
 def standard_error(values):
     """Return the standard error of the mean; NaN for a single value."""
-    return np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    if not (len(values) > 1 and np.isfinite(values).all()):
+        return np.nan
+    return np.std(values, ddof=1) / np.sqrt(len(values))
 
 
 def first_reached(n_labels, scores, target):
     """Return the number of labels at which a curve first reaches a score; NaN: never."""
-    reached = np.flatnonzero(scores >= target - 1e-12)
+    finite = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    reached = np.flatnonzero(scores >= target - 1e-12 * finite)
     if not len(reached):
         return np.nan
     i = reached[0]

@@ -24,6 +24,7 @@ from skbait.model_selection.curves import (
     on_common_labels,
     standard_error,
     values_of,
+    with_ties,
 )
 from skbait.model_selection.tables import RUN, from_rows
 
@@ -395,7 +396,7 @@ def _p_value(differences, test):
     if not differences.any():
         return 1.0  # no difference at all: scipy's tests would divide zero by zero
     if test == "wilcoxon":
-        return float(stats.wilcoxon(differences).pvalue)
+        return float(stats.wilcoxon(with_ties(differences)).pvalue)
     with warnings.catch_warnings():  # equal differences have a variance of zero, and p = 0
         warnings.simplefilter("ignore", RuntimeWarning)
         return float(stats.ttest_1samp(differences, 0.0).pvalue)

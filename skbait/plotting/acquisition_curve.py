@@ -139,20 +139,20 @@ class AcquisitionCurveDisplay:
         if dataset is not None:
             columns = {n: v[columns["dataset"] == dataset] for n, v in columns.items()}
         known = list(dict.fromkeys(columns.get("strategy", ())))
-        if isinstance(strategies, str) or (strategies is not None and not len(strategies)):
+        names = list(strategies if strategies is not None and known else known)
+        if isinstance(strategies, str) or (strategies is not None and known and not names):
             raise ValueError(
                 f"strategies={strategies!r} has to be a list of names, one at least, or None for "
                 "all."
             )
-        names = known if strategies is None else list(strategies)
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(
                 f"strategies holds {unknown[0]!r}, which has no results; there are "
                 f"{', '.join(map(repr, known))}."
             )
-        if strategies is not None:
-            asked = np.isin(columns["strategy"], names)
+        if names:
+            asked = np.array([name in names for name in columns["strategy"]])
             columns = {n: v[asked] for n, v in columns.items()}
         means = as_columns(mean_curves(columns, score=score))
         rows = [means["strategy"] == name for name in names]

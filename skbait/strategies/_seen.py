@@ -175,6 +175,7 @@ class Seen:
         seen = self._run(lambda: represent(self.estimator, X, **self.options), X, name)
         for output in ("features", "probabilities"):
             _check_output(getattr(seen, output), output, name, self.estimator)
+        _check_probabilities(seen.probabilities, name, self.estimator)
         return seen
 
     def _need_estimator(self):
@@ -211,8 +212,6 @@ def _check_output(output: torch.Tensor, what: str, name: str, estimator) -> None
     """Raise where a model gives NaN or infinity: every later score would be meaningless."""
     # the sum first: it needs no memory of its own, and is finite in nearly every case
     if torch.isfinite(output.sum()) or torch.isfinite(output).all():
-        if what == "probabilities":
-            _check_probabilities(output, name, estimator)
         return
     row = int(torch.nonzero(~torch.isfinite(output).all(dim=1))[0, 0])
     raise ValueError(
@@ -226,6 +225,7 @@ def _check_probabilities(output: torch.Tensor, name: str, estimator) -> None:
     """Raise where numbers cannot be the probabilities of a row: all of them zero, or negative."""
     wrong = (output.sum(dim=1) <= 0.0) | (output.min(dim=1).values < -_ROUNDING)
     if bool(wrong.any()):
+        estimator = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
         row = int(torch.nonzero(wrong)[0, 0])
         raise ValueError(
             f"{type(estimator).__name__} gives no probabilities for row {row} of {name}, but "
