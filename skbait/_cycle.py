@@ -17,11 +17,10 @@ from skbait._history import Round
 from skbait._sklearn import check_method_params
 from skbait.laplace import LaplaceClassifier
 from skbait.strategies import BaseQuery
-from skbait.strategies._checks import as_candidates
+from skbait.strategies._checks import as_candidates, number_to_choose
 from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.fitting import fit_clone
 from skbait.utils.nets import find_nets
-from skbait.utils.validation import check_number_of_rows
 
 
 class _AlreadyCloned:
@@ -205,11 +204,11 @@ def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
     """Return what a strategy that is no `BaseQuery` chooses, in the same form, and checked."""
     n_pool = num_rows(X_pool)
     among = as_candidates(candidates, n_pool)
-    pool_name = "X_pool" if among is None else "X_pool that are candidates"
-    n = check_number_of_rows(n, n_pool if among is None else len(among), pool_name=pool_name)
-    cut = None  # positions of the rows that the strategy is shown
+    n = number_to_choose(n, n_pool, among)
+    cut = None  # positions of the rows that the strategy is shown, where these are not all
+    allowed = np.arange(n_pool if among is None else len(among))
     if among is not None and "candidates" in signature(strategy.query).parameters:
-        kwargs["candidates"] = candidates
+        kwargs["candidates"], allowed = candidates, among
     elif among is not None:
         cut = among
         kwargs = check_method_params(X_pool, kwargs, cut)
@@ -217,7 +216,6 @@ def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
     found = strategy.query(X_pool, n, **kwargs)
     with_utilities = kwargs.get("return_utilities", False)
     picks = np.asarray(found[0] if with_utilities else found)
-    allowed = among if cut is None and among is not None else np.arange(num_rows(X_pool))
     whole = picks.dtype.kind in "iu" and picks.shape == (n,)
     if not whole or len(np.unique(picks)) < n or not np.isin(picks, allowed).all():
         raise ValueError(
@@ -225,8 +223,10 @@ def _asked_of(strategy, X_pool, n, *, candidates=None, **kwargs):
             f"gave {picks!r}."
         )
     picks = (picks if cut is None else cut[picks]).astype(np.int64)
-    if not with_utilities or cut is None:
-        return (picks, found[1]) if with_utilities else picks
+    if not with_utilities:
+        return picks
+    if cut is None:
+        return picks, found[1]
     scores = np.asarray(on_host(found[1]))
     if scores.shape != (len(cut),):
         raise ValueError(

@@ -104,12 +104,18 @@ def _choose_unseen(strategy, X, pool, n, estimator, seeds):
     return strategy.fit(take_rows(X, pool[:1])).query(take_rows(X, pool), n)
 
 
+def number_drawn(initial, n_rows) -> int:
+    """Return how many rows a number or a fraction of them is."""
+    if isinstance(initial, numbers.Integral):
+        return int(initial)
+    return max(1, round(initial * n_rows))
+
+
 def _drawn_rows(initial, pool, budget, rng):
     """Return a number or fraction of the rows, drawn at random."""
-    whole = isinstance(initial, numbers.Integral)
-    n = int(initial) if whole else max(1, round(initial * len(pool)))
+    n = number_drawn(initial, len(pool))
     if n > budget:
-        rows = "" if whole else f" of {len(pool)} rows, that is {n},"
+        rows = "" if n == initial else f" of {len(pool)} rows, that is {n},"
         raise ValueError(f"initial={initial}{rows} is more than budget={budget} labels.")
     return rng.permutation(pool)[:n]
 

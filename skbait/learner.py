@@ -476,9 +476,8 @@ class ActiveLearner(
         check_instance(self.initial, "initial")
         strategy = self._get_strategy()
         asked_for = self.budget is not None or self.query_strategy is not None
-        if not (asked_for and isinstance(strategy, BaseQuery)):
-            return
-        as_seen_by(strategy, self._get_estimator())._check_settings()
+        if asked_for and isinstance(strategy, BaseQuery):
+            as_seen_by(strategy, self._get_estimator())._check_settings()
 
     def _check_batches(self, oracle, limit, X_val):
         """Refuse what will not do for the choices to come, before anything is trained."""

@@ -122,11 +122,10 @@ class Forward:
             None is negative.
         """
         gains, doubt = self.gains.clamp_min(0.0), self._doubt()
-        open_ = torch.nonzero(doubt > DRIFT * gains.clamp_min(DRIFT * gains.max()))[:, 0]
+        floor = DRIFT * gains.max()
+        open_ = torch.nonzero(doubt > DRIFT * gains.clamp_min(floor))[:, 0]
         if len(open_) > MANY:  # are they off at all? the bound is loose for factors of high rank
-            floor = DRIFT * gains.max()
-            worst = (doubt[open_] / gains[open_].clamp_min(floor)).topk(MANY).indices
-            worst = open_[worst]
+            worst = open_[(doubt[open_] / gains[open_].clamp_min(floor)).topk(MANY).indices]
             exact = self._exact(worst.tolist()).clamp_min(0.0).to(gains)
             off = (exact - gains[worst]).abs()
             if bool((off <= DRIFT * exact.clamp_min(floor)).all()):
@@ -134,7 +133,6 @@ class Forward:
         if len(open_) > CROWD and self._in_float32() and self._renew():
             return self.first_gains()
         if len(open_):
-            gains = gains.clone()
             gains[open_] = self._exact(open_.tolist()).clamp_min(0.0).to(gains)
         return gains
 

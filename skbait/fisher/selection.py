@@ -365,8 +365,8 @@ def _check_finite(sources, norms) -> None:
         for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} holds NaN or infinite numbers.")
-            if values is p and not bool((p.sum(dim=1) > 0.0).all()):
-                raise ValueError(f"{name} holds a row without any probability.")
+        if not bool((p.sum(dim=1) > 0.0).all()):
+            raise ValueError(f"{prefix}probabilities holds a row without any probability.")
 
 
 def _check_alike(features, probabilities, labeled_features, labeled_probabilities) -> None:

@@ -285,22 +285,6 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         """
         return self._probabilities(self._features_to_predict(X)).cpu().numpy()
 
-    def predict_log_proba(self, X):
-        """Predict the logarithm of the probability of every class.
-
-        Parameters
-        ----------
-        X : {array-like, tensor, data frame, sparse matrix, dict, Dataset} of n_rows rows
-            The rows.
-
-        Returns
-        -------
-        ndarray of float64 of shape (n_rows, n_classes)
-            Logarithms of probabilities, in the order of `classes_`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
-
     def decision_function(self, X):
         """Compute the logits behind the probabilities.
 

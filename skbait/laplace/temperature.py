@@ -181,22 +181,6 @@ class TemperatureClassifier(WrapsClassifier):
         found, _ = probabilities_of(self.estimator_, self._check_rows(X))
         return _scaled(found, self.temperature_).cpu().numpy()
 
-    def predict_log_proba(self, X):
-        """Predict the logarithm of the probability of every class.
-
-        Parameters
-        ----------
-        X : {array-like, tensor, data frame, sparse matrix, dict, Dataset} of n_rows rows
-            The rows.
-
-        Returns
-        -------
-        ndarray of float64 of shape (n_rows, n_classes)
-            Logarithms of probabilities, in the order of `classes_`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
-
     def _cross_validate(self, estimator, X, y, rng, seeds, fit_params):
         """Return what `_held_out` does for the folds that a model can be trained without."""
         # the rows class after class, dealt out like cards

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +20,22 @@ from skbait.utils.validation import check_instance, check_rows
 
 class WrapsClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """A classifier with a parameter `estimator`, which takes the rows that this one takes."""
+
+    def predict_log_proba(self, X):
+        """Predict the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : {array-like, tensor, data frame, sparse matrix, dict, Dataset} of n_rows rows
+            The rows.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_rows, n_classes)
+            Logarithms of probabilities, in the order of `classes_`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     def get_metadata_routing(self):
         """Get the metadata routing of this object.

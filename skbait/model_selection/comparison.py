@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
 from skbait._history import TolerantScorer
+from skbait._start import number_drawn
 from skbait.learner import ActiveLearner
 from skbait.model_selection.fingerprints import fingerprint
 from skbait.model_selection.records import ResultsFile, table_of
@@ -179,14 +180,10 @@ def compare_strategies(
                 f"budget={budget} is more than the {n_pool} rows of the pool of data set "
                 f"{dataset.name!r}: make it smaller, or test_size and val_size."
             )
-        n_first = initial if isinstance(initial, Integral) else 0
-        if isinstance(initial, Real) and not isinstance(initial, Integral):
-            n_first = max(1, round(initial * n_pool))
-        if n_first > budget:
-            raise ValueError(
-                f"initial={initial!r} is more than budget={budget} labels"
-                + (f" of the {n_pool} rows of {dataset.name!r}." if n_first != initial else ".")
-            )
+        if isinstance(initial, Real) and number_drawn(initial, n_pool) > budget:
+            whole = isinstance(initial, Integral)
+            of_rows = "" if whole else f" of the {n_pool} rows of {dataset.name!r}"
+            raise ValueError(f"initial={initial!r} is more than budget={budget} labels{of_rows}.")
         about = {"sizes": vars(sizes), "scoring": scoring}
         if file.path is not None:  # else nothing is looked up, and large data need no hash
             about["data"] = fingerprint(**vars(dataset))

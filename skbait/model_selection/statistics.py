@@ -169,8 +169,8 @@ def summarize_strategies(results, *, score="score"):
         )
     order = list(dict.fromkeys(row[0] for row in rows))
     for dataset in order:
-        seeds = {name: set(runs) for (each, name), runs in curves.items() if each == dataset}
-        if len(set(map(frozenset, seeds.values()))) > 1:
+        seeds = {frozenset(runs) for (each, _), runs in curves.items() if each == dataset}
+        if len(seeds) > 1:
             warnings.warn(
                 f"strategies have different seeds on data set {dataset!r}: their means are over "
                 "other runs. paired_tests and labels_saved compare those in common.",

@@ -139,8 +139,11 @@ class AcquisitionCurveDisplay:
         if dataset is not None:
             columns = {n: v[columns["dataset"] == dataset] for n, v in columns.items()}
         known = list(dict.fromkeys(columns.get("strategy", ())))
-        names = list(strategies if strategies is not None and known else known)
-        if isinstance(strategies, str) or (strategies is not None and known and not names):
+        if strategies is None or not known:  # a table without the column is for mean_curves
+            names = known
+        else:
+            names = list(strategies)
+        if isinstance(strategies, str) or (known and not names):
             raise ValueError(
                 f"strategies={strategies!r} has to be a list of names, one at least, or None for "
                 "all."

@@ -31,6 +31,7 @@ from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
 from skbait.utils.net_rows import for_skorch
 from skbait.utils.nets import (
+    are_probabilities,
     check_iterator,
     few_rows,
     infer,
@@ -39,9 +40,6 @@ from skbait.utils.nets import (
     scores_of,
 )
 from skbait.utils.state import read_only_arrays_allowed
-
-# Row sums of probabilities may miss one by this much: half precision rounds coarsely.
-_SUM_TOLERANCE = 2e-2
 
 
 @can_represent.register(NeuralNet)
@@ -302,7 +300,7 @@ class _NetRows:
         if outputs.shape[1] == 1:
             if outputs.min() >= 0 and outputs.max() <= 1:
                 return torch.cat([1 - outputs, outputs], dim=1)
-        elif _are_probabilities(outputs):
+        elif are_probabilities(outputs):
             return outputs
         elif _are_log_probabilities(outputs):
             return outputs.exp()
@@ -353,13 +351,7 @@ def _one_vector_a_row(tensor: torch.Tensor, n_rows: int, name: str) -> torch.Ten
     return tensor
 
 
-def _are_probabilities(outputs: torch.Tensor) -> bool:
-    if outputs.min() < 0:
-        return False
-    return bool(((outputs.sum(1) - 1).abs() <= _SUM_TOLERANCE).all())
-
-
 def _are_log_probabilities(outputs: torch.Tensor) -> bool:
     return (
-        outputs.shape[1] > 1 and bool(outputs.max() <= 1e-6) and _are_probabilities(outputs.exp())
+        outputs.shape[1] > 1 and bool(outputs.max() <= 1e-6) and are_probabilities(outputs.exp())
     )

@@ -21,6 +21,7 @@ from skbait.utils.data import is_table, kind_of, num_rows, row_shape, take_rows
 from skbait.utils.finite import check_finite
 from skbait.utils.introspection import layers_of
 from skbait.utils.targets import UNLABELED, has_label
+from skbait.utils.validation import check_number_of_rows
 
 
 def is_fitted_name(name):
@@ -163,6 +164,13 @@ def as_candidates(candidates, n_pool):
     if len(np.unique(found)) < len(found):
         raise ValueError("candidates holds a position of X_pool more than once.")
     return found
+
+
+def number_to_choose(n, n_pool, candidates) -> int:
+    """Return n as an int if so many rows can be chosen from a pool, or from its candidates."""
+    if candidates is None:
+        return check_number_of_rows(n, n_pool)
+    return check_number_of_rows(n, len(candidates), pool_name="X_pool that are candidates")
 
 
 def draw_subset(subset_size, n_pool, n, rng):

@@ -39,6 +39,7 @@ from skbait.strategies._checks import (
     is_fitted_name,
     is_open,
     leave_out_unlabeled,
+    number_to_choose,
     rows_to_see,
 )
 from skbait.strategies.view import View
@@ -50,7 +51,6 @@ from skbait.utils.state import keep_random_states
 from skbait.utils.targets import UNLABELED, as_vector, tidy
 from skbait.utils.validation import (
     check_instance,
-    check_number_of_rows,
     check_rows,
     same_on_failure,
     seed_from,
@@ -255,8 +255,7 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
             check_like_fit(self, X_pool)
             candidates = as_candidates(candidates, n_pool)
             n_candidates = n_pool if candidates is None else len(candidates)
-            pool_name = "X_pool" if candidates is None else "X_pool that are candidates"
-            n = check_number_of_rows(n, n_candidates, pool_name=pool_name)
+            n = number_to_choose(n, n_pool, candidates)
             seed = seed_from(self.random_state)
             rng = np.random.RandomState(seed)
             drawn = draw_subset(self.subset_size, n_candidates, n, rng)

@@ -14,11 +14,8 @@ from torch.utils.data import Subset
 
 from skbait.utils.data import kind_of
 from skbait.utils.net_rows import for_skorch
-from skbait.utils.nets import find_nets
+from skbait.utils.nets import are_probabilities, find_nets
 from skbait.utils.state import keep_random_states
-
-# Row sums of probabilities may miss one by this much: half precision rounds coarsely.
-_SUM_TOLERANCE = 2e-2
 
 
 class WrongLossError(ValueError):
@@ -65,10 +62,7 @@ def check_loss(net: NeuralNet, output: torch.Tensor) -> None:
         and type(net).get_loss is NeuralNetClassifier.get_loss
         and isinstance(getattr(net, "criterion_", None), torch.nn.NLLLoss)
     )
-    if not takes_logarithm or output.ndim != 2:
-        return
-    sums = output.float().sum(dim=1)
-    if bool((output < 0).any()) or bool(((sums - 1).abs() > _SUM_TOLERANCE).any()):
+    if takes_logarithm and output.ndim == 2 and not are_probabilities(output):
         raise WrongLossError(
             "with criterion=NLLLoss NeuralNetClassifier takes the logarithm of what the module "
             "gives, so that it must give probabilities; it gives others (logits, or logarithms "

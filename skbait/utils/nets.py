@@ -8,14 +8,16 @@ from contextlib import contextmanager
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
-from skbait.utils.introspection import hands_on_X
+from skbait.utils.introspection import fitted_layers_of, hands_on_X
 from skbait.utils.net_rows import for_skorch
+
+# Row sums of probabilities may miss one by this much: half precision rounds coarsely.
+_SUM_TOLERANCE = 2e-2
 
 
 def find_nets(estimator) -> list[NeuralNet]:
@@ -201,6 +203,19 @@ class NoScoresError(TypeError):
     """What a module returns cannot be read as scores."""
 
 
+def are_probabilities(outputs: torch.Tensor) -> bool:
+    """Tell whether rows are probabilities: none is negative, and each row has a sum of one.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor of shape (n, K)
+        Finite numbers.
+    """
+    if bool((outputs < 0).any()):
+        return False
+    return not bool(((outputs.float().sum(1) - 1).abs() > _SUM_TOLERANCE).any())
+
+
 def predicts_in_its_own_way(net: NeuralNet) -> bool:
     """Tell whether the class of a net overrides ``predict_proba``.
 
@@ -287,19 +302,12 @@ def explain_dtype(estimator, X):
 
 def _net_that_sees_X(estimator) -> NeuralNet | None:
     """Return the fitted net that a fitted estimator hands X to as it is, None if there is none."""
-    while not isinstance(estimator, NeuralNet):
-        if isinstance(estimator, Pipeline):
-            if not hands_on_X(estimator):
-                return None
-            estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        else:
-            names = ("estimator_", "best_estimator_")
-            estimator = next((vars(estimator)[n] for n in names if n in vars(estimator)), None)
-            if estimator is None:
-                return None
-    return estimator
+    for each in fitted_layers_of(estimator):
+        if isinstance(each, Pipeline) and not hands_on_X(each):
+            return None
+        if isinstance(each, NeuralNet):
+            return each
+    return None
 
 
 def _dtype_advice(net: NeuralNet, batch, X) -> str | None:
