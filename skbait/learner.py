@@ -9,12 +9,12 @@ from functools import partial
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_regressor
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from skbait._cycle import as_seen_by, choose, fit_round, followed, is_update_due, updated
+from skbait._cycle import choose, fit_round, followed, is_update_due, updated
 from skbait._delegation import (
     COLUMNS,
     DelegationMixin,
@@ -24,6 +24,7 @@ from skbait._delegation import (
     scored_as,
 )
 from skbait._history import HeldOut, as_table
+from skbait._learner_checks import check_batches, check_classifier, check_strategy, check_values
 from skbait._memory import Extras, Memory, Seeds
 from skbait._oracle import Oracle
 from skbait._sklearn import (
@@ -44,12 +45,10 @@ from skbait.representation.base import (
     probabilities_adapter,
     represent_adapter,
 )
-from skbait.strategies import BaitQuery, BaseQuery, BossQuery
-from skbait.strategies._checks import as_candidates, size_of_subset
+from skbait.strategies import BaitQuery, BaseQuery
+from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
-from skbait.utils.finite import check_finite
 from skbait.utils.fitting import check_dtype, check_labels
-from skbait.utils.introspection import takes_nan
 from skbait.utils.validation import check_instance, check_rows
 
 __all__ = ["ActiveLearner"]
@@ -57,13 +56,6 @@ __all__ = ["ActiveLearner"]
 
 # What follows a training most closely in benchmarks/README.md, whatever the head was trained with.
 UPDATED = {"update": "newton", "likelihood": "categorical", "prior_precision": "auto"}
-
-
-def _is_regressor(estimator):
-    try:
-        return is_regressor(estimator)
-    except AttributeError:  # it has no tags of scikit-learn's
-        return False
 
 
 def fitted_state(model, memory):
@@ -272,8 +264,7 @@ class ActiveLearner(
         """
         X = check_rows(X, owner="ActiveLearner")
         columns = columns_of(X)
-        self._check_estimator()
-        self._check_strategy()
+        self._check_parts()
         oracle = Oracle(y, num_rows(X))
         routed = self._route("fit", fit_params)
         to_fit = Extras(routed.estimator, num_rows(X))
@@ -291,7 +282,7 @@ class ActiveLearner(
             seeds=seeds,
         )
         held_out.check_labels(oracle.labels)
-        self._check_batches(oracle, limit, X_val)
+        check_batches(self._get_strategy(), oracle, limit, self.batch_size, X_val)
         n_rounds = 1 + -(-(limit - len(oracle.asked)) // self.batch_size)
 
         context = self._init_callback_context(max_subtasks=n_rounds)
@@ -318,7 +309,7 @@ class ActiveLearner(
                     () if memory is None else memory.rounds,
                     0 if memory is None else memory.n_trained,
                 )
-                self._check_values(memory.X, oracle.asked)
+                check_values(self._get_estimator(), memory.X, oracle.asked)
                 model, memory = fit_round(
                     estimator,
                     memory,
@@ -374,7 +365,7 @@ class ActiveLearner(
         to_fit = Extras(routed.estimator, n_rows, like=memory.fit_params)
         to_query = Extras(routed.query_strategy, n_rows, like=memory.query_params)
         taught = take_rows(X, known)
-        self._check_values(taught, known)
+        check_values(self._get_estimator(), taught, known)
         memory = memory.extended(taught, oracle.labels, to_fit.take(known), to_query.take(known))
         columns = {name: value for name, value in vars(self).items() if name in COLUMNS}
         context = self._init_callback_context(task_name="teach", max_subtasks=1)
@@ -451,46 +442,15 @@ class ActiveLearner(
             return scored_as(estimator, model)
         return estimator
 
-    def _check_estimator(self):
-        """Refuse what cannot predict; some have `predict` only once they are fitted."""
+    def _check_parts(self):
+        """Refuse what cannot work together, before anything is fitted."""
         check_instance(self.estimator, "estimator")
         estimator = self._get_estimator()
-        if _is_regressor(estimator):
-            raise InvalidParameterError(
-                f"The 'estimator' parameter of ActiveLearner must be a classifier. Got the "
-                f"regressor {type(estimator).__name__}."
-            )
-        kind = type(estimator)
-        may_come = hasattr(kind, "predict") or hasattr(kind, "__getattr__")
-        if not (hasattr(estimator, "predict") or may_come):
-            raise InvalidParameterError(
-                f"The 'estimator' parameter of ActiveLearner must have fit and predict. Got "
-                f"{type(estimator).__name__}, which does not predict."
-            )
-        if isinstance(estimator, LaplaceClassifier):
-            estimator._check_estimator(estimator._own_estimator())
-
-    def _check_strategy(self):
-        """Refuse a strategy that cannot use the estimator, before anything is fitted."""
+        check_classifier(estimator)
         check_instance(self.query_strategy, "query_strategy")
         check_instance(self.initial, "initial")
-        strategy = self._get_strategy()
-        asked_for = self.budget is not None or self.query_strategy is not None
-        if asked_for and isinstance(strategy, BaseQuery):
-            as_seen_by(strategy, self._get_estimator())._check_settings()
-
-    def _check_batches(self, oracle, limit, X_val):
-        """Refuse what will not do for the choices to come, before anything is trained."""
-        strategy = self._get_strategy()
-        if isinstance(strategy, BossQuery) and X_val is None and len(oracle.asked) < limit:
-            raise ValueError(
-                f"query_strategy={type(strategy).__name__} judges batches on held-out rows: with "
-                "a budget, give X_val and y_val to fit."
-            )
-        subset_size = strategy.subset_size if isinstance(strategy, BaseQuery) else None
-        for asked in range(len(oracle.asked), limit, self.batch_size):
-            left = len(oracle.answerable) - asked
-            size_of_subset(subset_size, left, min(self.batch_size, limit - asked))
+        if self.budget is not None or self.query_strategy is not None:
+            check_strategy(self._get_strategy(), estimator)
 
     def _update_of(self, model, memory):
         """Return what updates a model by the labels it does not know; None: train afresh."""
@@ -518,8 +478,7 @@ class ActiveLearner(
         estimator = self._get_estimator()
         if X_val is not None:  # before a training, not after it
             X_val = check_rows(X_val, name="X_val", owner="ActiveLearner")
-            if not takes_nan(estimator):
-                check_finite(X_val, name="X_val", owner="ActiveLearner")
+            check_values(estimator, X_val, name="X_val")
             if before_training:
                 check_dtype(estimator, X_val, name="X_val")
         return HeldOut(
@@ -529,11 +488,6 @@ class ActiveLearner(
             scoring=self.scoring,
             score_params=score_params,
         )
-
-    def _check_values(self, X, positions):
-        """Refuse NaN in labelled rows: a network would learn it without a word."""
-        if not takes_nan(self._get_estimator()):
-            check_finite(X, owner="ActiveLearner", positions=positions)
 
     def _choose(self, X, oracle, n, model, memory, held_out):
         """Return the positions in X, among those not asked for, of the rows to ask for next."""

@@ -36,7 +36,16 @@ MAY_IMPORT = {
     "": {"learner", "strategies", "laplace"},  # skbait/__init__.py: the public names
 }
 # The learner may grow private modules beside it: they belong to it.
-LEARNER = {"learner", "_cycle", "_delegation", "_history", "_memory", "_oracle", "_start"}
+LEARNER = {
+    "learner",
+    "_cycle",
+    "_delegation",
+    "_history",
+    "_learner_checks",
+    "_memory",
+    "_oracle",
+    "_start",
+}
 
 # Areas that hold to a short list of what they import from outside the package (besides the
 # standard library), and packages that only some areas may know.

@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -305,6 +305,26 @@ def test_traps_are_caught_and_the_learner_is_as_it_was(estimator, rows, message,
         fitted.fit(rows if budget else rows[start], Y if budget else Y[start])
     assert not hasattr(fitted, "estimator_")
     assert not hasattr(fitted, "history_")
+
+
+@pytest.mark.parametrize("around", [lambda plain: plain, lambda plain: make_pipeline(plain)])
+def test_outputs_are_no_classes(around):
+    estimator = around(NeuralNet(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1))
+    for update in ("refit", "laplace"):
+        with pytest.raises(ValueError, match=r"Got skorch's NeuralNet.*use NeuralNetClassifier"):
+            ActiveLearner(estimator, update=update).fit(X[:20], Y[:20])
+
+    class ByClass(NeuralNet):
+        def predict(self, X):
+            return self.predict_proba(X).argmax(axis=1)
+
+    plain = ByClass(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1)
+    assert ActiveLearner(plain).fit(X[:20], Y[:20]).predict(X[:3]).shape == (3,)
+
+
+def test_several_inputs_in_a_list():
+    with pytest.raises(ValueError, match=r"X has 2 rows and y has 20 labels.*dict of arrays"):
+        ActiveLearner(net(TwoInputs)).fit([X[:20], X[:20]], Y[:20])
 
 
 def test_nan_in_images_is_refused():

@@ -267,6 +267,13 @@ def test_a_map_of_a_query(digits, pyplot):
     assert known.chosen.tolist() == [5, 2]
     assert len(known.pool_.get_offsets()) == 260
     assert len(np.unique(known.pool_.get_array())) == 10
+    texts = [each.get_text() for each in known.ax_.get_legend().get_texts()]
+    assert texts == [*map(str, range(10)), "labelled before", "picked"]
+    shown = [handle.get_markerfacecolor() for handle in known.ax_.get_legend().legend_handles[:10]]
+    np.testing.assert_allclose(shown, known.pool_.cmap(np.arange(10))[:, :4])
+    gray = QueryDisplay.from_query(query, X[40:], 2, y=y[40:], pool_kw={"color": "0.5"})
+    texts = [each.get_text() for each in gray.ax_.get_legend().get_texts()]
+    assert texts == ["pool", "labelled before", "picked"]
 
 
 def test_a_map_by_the_features_of_the_model(digits):

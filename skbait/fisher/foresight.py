@@ -66,7 +66,7 @@ def foresee(
         if not order:  # row 0, whatever its score
             index, score = torch.cat([index.new_zeros(1), index[index != 0]]), torch.inf
         rows, place = index.tolist(), 0
-        followed = v[index], precision[index], c[index]
+        followed = tuple(each.index_select(0, index) for each in (v, precision, c))
         while score >= others:
             late = score < OUTSIDE * outside and len(order) % STRIDE == 0
             if not score > 0.0 or (order and late):

@@ -13,12 +13,14 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT
-from skbait.fisher.rows import Rows
+from skbait.fisher.rows import Rows, padded
 
 # Panels of triangular matrices: their products are made in float32, fast in narrow ones too.
 NARROW = 6
 # Rows of one product, on a CPU: in float32 its rounding adds up.
 SHORT = 2048
+# Squares that are summed in float32, on the way to a sum in float64.
+FEW = 32
 
 
 def mean_fisher(rows: Rows, weight: float, out: torch.Tensor, dtype: torch.dtype = EXACT) -> None:
@@ -105,35 +107,54 @@ def rounded_fisher(rows: Rows, weight: float, out: torch.Tensor, signs: torch.Te
         sᵀ(·)s plus that of the numbers on the diagonal, root mean square, each relative. Both are
         measured on a quarter of the rows, by sums of squares, which have no rounding to speak of.
     """
-    before, seen = out.clone(), out.clone()
+    parts = panels(rows.n_features)
+    # as the products lie: this way round BLAS is quicker in float32
+    sums = [out.new_zeros(len(out) - panel.start, panel.stop - panel.start) for panel in parts]
+    seen, wide = sums, padded(signs, len(rows))
     forms = torch.zeros(signs.shape[1], dtype=EXACT, device=out.device)
     diagonal = torch.zeros(len(out), dtype=EXACT, device=out.device)
 
     def add(chunk: slice) -> None:
+        nonlocal seen
         h = rows.features[chunk]
         h = h * (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt().to(h)  # (n, D)
-        parts = panels(rows.n_features)
-        # this way round BLAS is quicker in float32
-        products = [(h[:, panel.start :].T @ h[:, panel]).T.to(EXACT) for panel in parts]
+        products = [h[:, panel.start :].T @ h[:, panel] for panel in parts]
         looked_at = 4 * chunk.start < len(rows)
         if looked_at:
-            of_forms = (h @ signs).to(EXACT).square_().sum(0)
-            of_diagonal = h.square_().sum(0, dtype=EXACT)
-        for panel, product in zip(parts, products, strict=True):
-            out[panel, panel.start :] += product
+            of_forms = (h @ wide)[:, : signs.shape[1]].to(EXACT).square_().sum(0)
+            of_diagonal = _sum_of_squares(h)
+        for total, product in zip(sums, products, strict=True):
+            total += product
         if looked_at:
             forms.add_(of_forms)
             diagonal.add_(of_diagonal)
-            seen.copy_(out)
+            seen = [total.clone() for total in sums]
 
     rows.for_chunks(add, rows.features.element_size() * 2 * rows.n_features, SHORT)
-    seen = mirror(seen - before, 1)
+    first = mirror(_from_panels(seen, torch.zeros_like(out)), 1)
     total = diagonal.sum().clamp_min(1e-300)
-    signs = signs.to(seen)
-    off_forms = (forms - ((seen @ signs) * signs).sum(0)).abs().max() / total
-    off_diagonal = ((seen.diagonal() - diagonal) / diagonal)[diagonal > 0.0]
+    signs = signs.to(first)
+    off_forms = (forms - ((first @ signs) * signs).sum(0)).abs().max() / total
+    off_diagonal = ((first.diagonal() - diagonal) / diagonal)[diagonal > 0.0]
     off = off_forms + off_diagonal.square().sum().div(max(1, len(off_diagonal))).sqrt()
-    return float(off * (out.trace() - before.trace()))
+    before = out.trace()
+    _from_panels(sums, out)
+    return float(off * (out.trace() - before))
+
+
+def _sum_of_squares(h: torch.Tensor) -> torch.Tensor:
+    """Sums of squares of the columns, (D,) float64; few squares at a time are added in float32."""
+    squares = h.square()
+    whole = len(h) - len(h) % FEW
+    total = squares[:whole].view(-1, FEW, h.shape[1]).sum(1).sum(0, dtype=EXACT)
+    return total.add_(squares[whole:].sum(0, dtype=EXACT))
+
+
+def _from_panels(sums: list[torch.Tensor], out: torch.Tensor) -> torch.Tensor:
+    """Add panels, each (D - start, w), to the upper part of a matrix."""
+    for panel, total in zip(panels(len(out)), sums, strict=True):
+        out[panel, panel.start :] += total.T
+    return out
 
 
 def mirror(matrix: torch.Tensor, n_columns: int) -> torch.Tensor:

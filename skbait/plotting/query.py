@@ -35,8 +35,8 @@ class QueryDisplay:
     labeled : ndarray of int of shape (n_labeled,), default=None
         Rows that had a label before: positions in `coordinates`.
     y : ndarray of shape (n_rows,), default=None
-        Labels of rows, as far as the rows of `chosen` go: they colour the map and stand above
-        images.
+        Labels of rows, as far as the rows of `chosen` go: they colour the map, whose legend
+        names up to 20 of them, and stand above images.
     images : ndarray of shape (n_chosen, height, width) or (n_chosen, height, width, 3), \
             default=None
         The rows picked, between 0 and 1; for `kind="images"`.
@@ -308,14 +308,18 @@ class QueryDisplay:
         n_labeled = 0 if self.labeled is None else len(self.labeled)
         pool = {"s": 8, "color": "0.75", "linewidths": 0, "label": "pool", "rasterized": True}
         rows = np.arange(len(at))
+        classes = []
         if self.y is not None:
             rows = np.arange(len(self.y))
             pool.pop("color")
-            codes = np.unique(self.y.astype(str), return_inverse=True)[1]
-            cmap = "tab10" if codes.max() < 10 else "tab20"
+            classes, codes = np.unique(_sortable(self.y), return_inverse=True)
+            cmap = "tab10" if len(classes) <= 10 else "tab20"
             pool |= {"c": codes % 20, "cmap": cmap, "vmin": -0.5, "alpha": 0.4}
             pool["vmax"] = 9.5 if cmap == "tab10" else 19.5
-        self.pool_ = ax.scatter(*at[rows].T, **with_defaults(PathCollection, pool, pool_kw))
+        style = with_defaults(PathCollection, pool, pool_kw)
+        self.pool_ = ax.scatter(*at[rows].T, **style)
+        # more classes than colours have no colour of their own
+        by_class = 0 < len(classes) <= 20 and style.get("c") is pool["c"]
         if n_labeled:
             labeled = {"s": 28, "marker": "x", "color": "black", "linewidths": 1}
             labeled |= {"label": "labelled before"}
@@ -331,7 +335,13 @@ class QueryDisplay:
             ticks = numbers if len(numbers) <= 10 else None
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)
         ax.set(xticks=[], yticks=[])
-        ax.legend(fontsize="small")
+        handles, labels = ax.get_legend_handles_labels()
+        if by_class:  # the pool is its classes
+            others = [i for i, handle in enumerate(handles) if handle is not self.pool_]
+            colors, _ = self.pool_.legend_elements(num=None, alpha=1.0)
+            handles = [*colors, *(handles[i] for i in others)]
+            labels = [*map(str, classes), *(labels[i] for i in others)]
+        ax.legend(handles, labels, fontsize="small", ncols=1 + (len(labels) > 8))
 
     def _has_rounds(self):
         return self.rounds is not None and len(np.unique(self.rounds)) > 1
@@ -363,6 +373,11 @@ class QueryDisplay:
                 self.texts_.append(text)
         ax.set_axis_off()
         return ax
+
+
+def _sortable(y):
+    """Return labels in an order that a person would give them, where they have one."""
+    return y.astype(str) if y.dtype == object else y
 
 
 def _check_kind(kind):

@@ -13,7 +13,7 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
-from skbait.utils.introspection import fitted_layers_of, hands_on_X
+from skbait.utils.introspection import fitted_layers_of, hands_on_X, layers_of
 from skbait.utils.net_rows import for_skorch
 
 # Row sums of probabilities may miss one by this much: half precision rounds coarsely.
@@ -226,6 +226,20 @@ def predicts_in_its_own_way(net: NeuralNet) -> bool:
     """
     usual = (NeuralNet.predict_proba, NeuralNetClassifier.predict_proba)
     return type(net).predict_proba not in usual
+
+
+def predicts_outputs(estimator) -> bool:
+    """Tell whether the predictions of an estimator are outputs of a net instead of classes.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not: a net, or what holds one as its last part.
+    """
+    return any(
+        isinstance(each, NeuralNet) and type(each).predict is NeuralNet.predict
+        for each in layers_of(estimator)
+    )
 
 
 def scores_of(net: NeuralNet, output) -> torch.Tensor:
