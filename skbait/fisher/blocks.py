@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import torch
 
+from skbait.fisher.linalg import symmetrise
+
 
 def diagonals(blocks: torch.Tensor) -> torch.Tensor:
     """Diagonal of every block, in memory of its own.
@@ -128,24 +130,23 @@ def pairwise(sizes: torch.Tensor) -> torch.Tensor:
     return sizes.sum(1)[None]
 
 
-def gains_among(pi: torch.Tensor, gamma: torch.Tensor, rank: int) -> torch.Tensor:
-    """Score of each of a few rows from their blocks among all of them.
+def own_blocks(left: torch.Tensor, right: torch.Tensor, rank: int) -> torch.Tensor:
+    """Block of leftᵀ right of every row with itself.
 
     Parameters
     ----------
-    pi, gamma : torch.Tensor of shape (m·r, m·r), float64
-        V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of m rows.
+    left, right : torch.Tensor of shape (P, m·r)
+        Columns, r for each of m rows.
     rank : int
-        Rows r of one factor.
+        Their number r.
 
     Returns
     -------
-    torch.Tensor of shape (m,), float64 on the CPU
-        Decrease of the objective by each row.
+    torch.Tensor of shape (m, r, r)
+        Blocks on the diagonal, each symmetric where leftᵀ right is but for rounding.
     """
-    i = torch.arange(len(pi) // rank)
-    own = (x.cpu().view(len(i), rank, len(i), rank)[i, :, i, :] for x in (pi, gamma))
-    return gain(*own)[0]
+    left, right = (each.view(len(each), -1, rank) for each in (left, right))
+    return symmetrise(torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1)))
 
 
 def downdate(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT
+from skbait.fisher.blocks import diagonals, own_blocks
 from skbait.fisher.course import Course, course
 from skbait.fisher.linalg import cholesky, semidefinite_root, symmetrise
 from skbait.fisher.matrices import (
@@ -87,7 +88,7 @@ class DenseForm:
         self.used = 0
         self.rounded: torch.Tensor | None = None  # see `foresight`
         if self.rounds:
-            self.among(list(range(0, len(pool), max(1, len(pool) // PROBED))))
+            self.own_blocks(list(range(0, len(pool), max(1, len(pool) // PROBED))))
             if self.blur > BLURRED:
                 self.sharpen()
 
@@ -258,23 +259,23 @@ class DenseForm:
         """
         self._append(rows, course.u[:, part], course.w[:, part])
 
-    def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64 at the present state.
+    def own_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Exact blocks of a few rows at the present state.
 
         Parameters
         ----------
         rows : list of int
-            M rows of the pool.
+            m rows of the pool.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (M·r, M·r), float64
-            The two matrices.
+        tuple of torch.Tensor of shape (m, r, r), float64
+            a_x and c_x.
         """
         v, u, z = self._current(rows)
-        gamma = symmetrise(v.T @ z)
-        self._blurred(u, gamma.diagonal())
-        return symmetrise(v.T @ u), gamma
+        c = own_blocks(v, z, self.pool.rank)
+        self._blurred(u, diagonals(c).flatten())
+        return own_blocks(v, u, self.pool.rank), c
 
     def foresight(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What is needed to foresee choices among some rows of rank one; float32 is enough.

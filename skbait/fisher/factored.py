@@ -18,7 +18,7 @@ from functools import partial
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import diagonals
+from skbait.fisher.blocks import diagonals, own_blocks
 from skbait.fisher.cost import goes_by_matrix
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
@@ -152,31 +152,30 @@ class FactoredForm:
         h, a = self._last
         self.precision.append(h[0], a[0])
 
-    def among(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """V M⁻¹ Vᵀ and V M⁻¹FM⁻¹ Vᵀ of a few rows in float64; see `DenseForm.among`.
+    def own_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Exact blocks of a few rows at the present state; see `DenseForm.own_blocks`.
 
         Parameters
         ----------
         rows : list of int
-            M rows of the pool.
+            m rows of the pool.
 
         Returns
         -------
-        tuple of torch.Tensor of shape (M·r, M·r), float64
-            The two matrices.
+        tuple of torch.Tensor of shape (m, r, r), float64
+            a_x and c_x.
         """
-        index = torch.as_tensor(rows, device=self.pool.features.device)
-        v = explicit(*self.pool.exact(index))
+        rank = self.pool.rank
+        v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
         u = self.precision.solve(v)
-        c = torch.zeros(u.shape[1], u.shape[1], dtype=EXACT, device=v.device)
+        c = torch.zeros(len(rows), rank, rank, dtype=EXACT, device=v.device)
 
         def work(chunk: slice, values: torch.Tensor) -> None:
-            values = values.reshape(-1, values.shape[2])
-            c.addmm_(values.T, values)
+            c.add_(own_blocks(*2 * (values.reshape(-1, values.shape[2]),), rank))
 
         for fisher_rows in self.fisher_rows:
             project(fisher_rows, u, work, exact=True)
-        return symmetrise(v.T @ u), symmetrise(c / self.total)
+        return own_blocks(v, u, rank), c / self.total
 
     def removal(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E = I - V_S M⁻¹ V_Sᵀ and D = V_S M⁻¹FM⁻¹ V_Sᵀ with all chosen rows in M.
@@ -194,9 +193,11 @@ class FactoredForm:
         Notes
         -----
         With M₀ the precision before any choice and m₀(s, j) = V_s M₀⁻¹ V_jᵀ, E = (I + m₀(S, S))⁻¹
-        and V_S M⁻¹ V_jᵀ = E m₀(S, j), whose squares are averaged over j.
+        and V_S M⁻¹ V_jᵀ = E m₀(S, j), whose squares are averaged over j. These come from kernels
+        with the labelled and the chosen rows or, where those are many, from M₀⁻¹ V_Sᵀ E.
         """
         self.precision.n = self.n_labeled  # the chosen rows leave M again
+        rank = self.pool.rank
         h, a = self.pool.exact(rows)
         reduced = self.precision.reduce(h, a)
         scale = 1.0 / self.precision.regularization
@@ -204,6 +205,16 @@ class FactoredForm:
         before.diagonal().add_(1.0)
         e = inverse(before, name="posterior of the chosen rows")
         d = torch.zeros_like(e)
+        if rank * rank * (self.n_labeled + len(rows)) > self.pool.size:
+            directions = self.precision.solve(explicit(h, a)) @ e
+
+            def add_projected(chunk: slice, values: torch.Tensor) -> None:
+                values = values.reshape(-1, values.shape[2])
+                d.addmm_(values.T, values)
+
+            for fisher_rows in self.fisher_rows:
+                project(fisher_rows, directions, add_projected, exact=True)
+            return e, symmetrise(d / self.total)
         weights = self.precision.weights(reduced)
         h_labeled, a_labeled, _ = self.precision.rows()
 
@@ -214,9 +225,9 @@ class FactoredForm:
             m = m @ (e * scale)  # E is symmetric
             d.addmm_(m.T, m)
 
-        width = (2 * len(rows) + self.n_labeled) * self.pool.rank
+        width = (2 * len(rows) + self.n_labeled) * rank
         for fisher_rows in self.fisher_rows:
-            fisher_rows.for_chunks(partial(add, fisher_rows), 16 * self.pool.rank * width)
+            fisher_rows.for_chunks(partial(add, fisher_rows), 16 * rank * width)
         return e, symmetrise(d / self.total)
 
     def _apply_fisher(self, u: torch.Tensor, keep: torch.Tensor):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import downdate, gain, gains_among, pairwise
+from skbait.fisher.blocks import downdate, gain, pairwise
 from skbait.fisher.linalg import NotPositiveDefiniteError, inverse, symmetrise
 from skbait.fisher.twins import Twins
 
@@ -125,7 +125,8 @@ class Forward:
         floor = DRIFT * gains.max()
         open_ = torch.nonzero(doubt > DRIFT * gains.clamp_min(floor))[:, 0]
         if len(open_) > MANY:  # are they off at all? the bound is loose for factors of high rank
-            worst = open_[(doubt[open_] / gains[open_].clamp_min(floor)).topk(MANY).indices]
+            few = max(1, MANY // self.state.pool.rank)
+            worst = open_[(doubt[open_] / gains[open_].clamp_min(floor)).topk(few).indices]
             exact = self._exact(worst.tolist()).clamp_min(0.0).to(gains)
             off = (exact - gains[worst]).abs()
             if bool((off <= DRIFT * exact.clamp_min(floor)).all()):
@@ -155,7 +156,7 @@ class Forward:
         step = max(1, n // PROBED)
         best = self.gains.topk(min(PROBED, n)).indices
         rows = sorted({*best.tolist(), *range(0, n, step)[:PROBED]})
-        exact = gains_among(*self.state.among(rows), self.state.pool.rank)
+        exact = self._exact(rows)
         off = (self.gains[rows].cpu() - exact).abs() / exact
         off /= self._amplification(torch.tensor(rows, device=self.gains.device)).cpu()
         relevant = exact > 1e-6 * exact.max()
@@ -232,9 +233,9 @@ class Forward:
     def _exact(self, rows: list[int]) -> torch.Tensor:
         """Present scores of some rows in float64."""
         self._flush()
-        rank = self.state.pool.rank
         parts = [rows[i : i + MANY] for i in range(0, len(rows), MANY)]
-        return torch.cat([gains_among(*self.state.among(part), rank) for part in parts])
+        blocks = [self.state.own_blocks(part) for part in parts]
+        return torch.cat([gain(a.cpu(), c.cpu())[0] for a, c in blocks])
 
     def _look_at(self, s: int, left: int) -> tuple[float, float]:
         """Couple the row s to all others.
