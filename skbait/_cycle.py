@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import replace
 from inspect import signature
 
@@ -62,45 +61,6 @@ def followed(estimator, task, learner):
     with task.propagate_callback_context(fresh):
         task.call_on_fit_task_begin(estimator=learner)
         yield _AlreadyCloned(fresh)
-
-
-def is_update_due(update, refit_every, memory):
-    """Tell whether new labels are taken in by an update of the model, not by a training.
-
-    Parameters
-    ----------
-    update, refit_every
-        Parameters of `ActiveLearner`.
-    memory : Memory
-        What is labelled, the new rows included.
-
-    Returns
-    -------
-    bool
-        Whether fewer than `refit_every` labels have come since the model was trained.
-    """
-    if update == "refit" or not memory.n_trained:
-        return False
-    return refit_every is None or len(memory.y) - memory.n_trained < refit_every
-
-
-def updated(model, memory):
-    """Return a copy of a model that has taken in the labels it does not know.
-
-    Parameters
-    ----------
-    model : LaplaceClassifier
-        The model of the last round; it stays as it is.
-    memory : Memory
-        What is labelled.
-
-    Returns
-    -------
-    LaplaceClassifier
-        The updated copy; both share what is below the last layer.
-    """
-    new = np.arange(memory.n_known, len(memory.y))
-    return copy(model).partial_fit(take_rows(memory.X, new), memory.y[new])
 
 
 def fit_round(estimator, memory, *, held_out, chosen, query_time, update=None):

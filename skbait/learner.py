@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
-from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -14,14 +13,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from skbait._cycle import choose, fit_round, followed, is_update_due, updated
+from skbait._cycle import choose, fit_round, followed
 from skbait._delegation import (
     COLUMNS,
     DelegationMixin,
     check_columns,
     check_like,
     columns_of,
-    scored_as,
 )
 from skbait._history import HeldOut, as_table
 from skbait._learner_checks import check_batches, check_classifier, check_strategy, check_values
@@ -36,26 +34,21 @@ from skbait._sklearn import (
     fit_context,
 )
 from skbait._start import start
-from skbait.laplace import LaplaceClassifier
+from skbait._updates import update_of, with_updates
 from skbait.representation.base import (
     can_give_head,
     can_represent,
     classes_of,
-    probabilities,
     probabilities_adapter,
     represent_adapter,
 )
 from skbait.strategies import BaitQuery, BaseQuery
 from skbait.strategies._checks import as_candidates
 from skbait.utils.data import num_rows, take_rows
-from skbait.utils.fitting import check_dtype, check_labels
+from skbait.utils.fitting import check_dtype
 from skbait.utils.validation import check_instance, check_rows
 
 __all__ = ["ActiveLearner"]
-
-
-# What follows a training most closely in benchmarks/README.md, whatever the head was trained with.
-UPDATED = {"update": "newton", "likelihood": "categorical", "prior_precision": "auto"}
 
 
 def fitted_state(model, memory):
@@ -434,12 +427,8 @@ class ActiveLearner(
 
     def _get_estimator(self):
         estimator = LogisticRegression() if self.estimator is None else self.estimator
-        if self.update == "laplace" and not isinstance(estimator, LaplaceClassifier):
-            strategy = self._get_strategy()
-            sees_it = isinstance(strategy, BaseQuery) and strategy.estimator is None
-            layer = strategy.last_layer if sees_it else None
-            model = LaplaceClassifier(estimator, last_layer=layer, **UPDATED)
-            return scored_as(estimator, model)
+        if self.update == "laplace":
+            return with_updates(estimator, self._get_strategy())
         return estimator
 
     def _check_parts(self):
@@ -454,21 +443,9 @@ class ActiveLearner(
 
     def _update_of(self, model, memory):
         """Return what updates a model by the labels it does not know; None: train afresh."""
-        if self.update == "laplace" and memory.fit_params.by_row:
-            raise ValueError(
-                f"update='laplace' cannot weigh rows, but {min(memory.fit_params.by_row)} was "
-                "given with an entry for each: leave it out, or use update='refit'."
-            )
-        # a model that was trained under update="refit" has nothing to update
-        if not isinstance(model, LaplaceClassifier) or not is_update_due(
-            self.update, self.refit_every, memory
-        ):
+        if self.update != "laplace":
             return None
-        if not np.isin(memory.y[memory.n_known :], model.classes_).all():
-            # a later training would refuse such a label, and then each one after it
-            found, _ = probabilities(model.estimator_, take_rows(memory.X, np.arange(2)))
-            check_labels(self._get_estimator().estimator, memory.y, found.shape[1])
-        return partial(updated, model, memory)
+        return update_of(self._get_estimator(), model, memory, refit_every=self.refit_every)
 
     def _get_strategy(self):
         return BaitQuery() if self.query_strategy is None else self.query_strategy

@@ -45,6 +45,7 @@ LEARNER = {
     "_memory",
     "_oracle",
     "_start",
+    "_updates",
 }
 
 # Areas that hold to a short list of what they import from outside the package (besides the
