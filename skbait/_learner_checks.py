@@ -44,9 +44,9 @@ def check_classifier(estimator):
         )
     if predicts_outputs(estimator):
         raise InvalidParameterError(
-            "The 'estimator' parameter of ActiveLearner must be a classifier. Got skorch's "
-            "NeuralNet, whose predict gives the outputs of the module: use NeuralNetClassifier, "
-            "or NeuralNetBinaryClassifier, with the same arguments."
+            "The 'estimator' parameter of ActiveLearner must be a classifier. Got "
+            f"{type(estimator).__name__} with skorch's NeuralNet, whose predict gives the outputs "
+            "of the module: use NeuralNetClassifier(module, criterion=...) instead."
         )
     if isinstance(estimator, LaplaceClassifier):
         estimator._check_estimator(estimator._own_estimator())

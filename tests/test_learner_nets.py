@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -22,7 +23,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from skbait import ActiveLearner, BaitQuery, MarginQuery, RandomQuery
-from skbait.laplace import TemperatureClassifier
+from skbait.laplace import LaplaceClassifier, TemperatureClassifier
 from skbait.model_selection import compare_strategies
 from skbait.representation import represent
 
@@ -307,24 +308,60 @@ def test_traps_are_caught_and_the_learner_is_as_it_was(estimator, rows, message,
     assert not hasattr(fitted, "history_")
 
 
-@pytest.mark.parametrize("around", [lambda plain: plain, lambda plain: make_pipeline(plain)])
+PLAIN = NeuralNet(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda plain: plain,
+        make_pipeline,
+        lambda plain: GridSearchCV(plain, {"lr": [0.1]}, scoring="accuracy"),
+    ],
+    ids=["net", "pipeline", "search"],
+)
 def test_outputs_are_no_classes(around):
-    estimator = around(NeuralNet(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1))
-    for update in ("refit", "laplace"):
-        with pytest.raises(ValueError, match=r"Got skorch's NeuralNet.*use NeuralNetClassifier"):
-            ActiveLearner(estimator, update=update).fit(X[:20], Y[:20])
-
-    class ByClass(NeuralNet):
-        def predict(self, X):
-            return self.predict_proba(X).argmax(axis=1)
-
-    plain = ByClass(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1)
-    assert ActiveLearner(plain).fit(X[:20], Y[:20]).predict(X[:3]).shape == (3,)
+    with pytest.raises(ValueError, match=r"skorch's NeuralNet.*use NeuralNetClassifier\(module"):
+        ActiveLearner(around(PLAIN)).fit(X[:20], Y[:20])
 
 
-def test_several_inputs_in_a_list():
-    with pytest.raises(ValueError, match=r"X has 2 rows and y has 20 labels.*dict of arrays"):
-        ActiveLearner(net(TwoInputs)).fit([X[:20], X[:20]], Y[:20])
+class ByClass(NeuralNet):
+    """A plain net that predicts classes."""
+
+    def predict(self, X):
+        return self.predict_proba(X).argmax(axis=1)
+
+
+class Around(ClassifierMixin, BaseEstimator):
+    """What predicts classes by the outputs of what it holds."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def fit(self, X, y):
+        self.classes_ = np.arange(10)
+        self.estimator_ = clone(self.estimator).fit(X, y)
+        return self
+
+    def predict(self, X):
+        return self.classes_[self.estimator_.predict(X).argmax(axis=1)]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "update"),
+    [
+        (ByClass(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1), "refit"),
+        (Around(PLAIN), "refit"),
+        (LaplaceClassifier(PLAIN), "refit"),
+        (PLAIN, "laplace"),
+    ],
+    ids=["own predict", "around", "posterior", "updates"],
+)
+def test_what_makes_classes_of_outputs(estimator, update):
+    played = ActiveLearner(estimator, MarginQuery(net()), update=update, budget=30, batch_size=5)
+    predicted = played.set_params(initial=np.arange(20)).fit(X[:60], Y[:60]).predict(X[:30])
+    assert predicted.shape == (30,)
+    assert set(predicted.tolist()) <= set(range(10))
 
 
 def test_nan_in_images_is_refused():

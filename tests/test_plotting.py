@@ -267,13 +267,56 @@ def test_a_map_of_a_query(digits, pyplot):
     assert known.chosen.tolist() == [5, 2]
     assert len(known.pool_.get_offsets()) == 260
     assert len(np.unique(known.pool_.get_array())) == 10
-    texts = [each.get_text() for each in known.ax_.get_legend().get_texts()]
-    assert texts == [*map(str, range(10)), "labelled before", "picked"]
-    shown = [handle.get_markerfacecolor() for handle in known.ax_.get_legend().legend_handles[:10]]
-    np.testing.assert_allclose(shown, known.pool_.cmap(np.arange(10))[:, :4])
-    gray = QueryDisplay.from_query(query, X[40:], 2, y=y[40:], pool_kw={"color": "0.5"})
-    texts = [each.get_text() for each in gray.ax_.get_legend().get_texts()]
-    assert texts == ["pool", "labelled before", "picked"]
+
+
+def names_in_legend(display):
+    return [each.get_text() for each in display.ax_.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (range(10), [*map(str, range(10))]),
+        (["cat", "5$", "dog"], [r"5\$", "cat", "dog"]),
+        ([True, False], ["False", "True"]),
+        ([7, -1, 12, 3], ["3", "7", "12", "no label"]),
+        ([7, None, 12, 3], ["3", "7", "12", "no label"]),
+        (["b", None, "a"], ["a", "b", "no label"]),
+        ([*range(10), -1], [*map(str, range(10)), "no label"]),
+        (range(11), ["pool"]),
+        ([-1], ["pool"]),
+    ],
+)
+def test_the_legend_names_the_classes(classes, names):
+    has_none = any(each is None for each in classes)
+    y = np.resize(np.array(list(classes), dtype=object if has_none else None), 60)
+    at = np.random.RandomState(0).rand(60, 2)
+    display = QueryDisplay(chosen=np.arange(3), coordinates=at, labeled=np.arange(3, 5), y=y)
+    display.plot()
+    display.figure_.canvas.draw()
+    assert names_in_legend(display) == [*names, "labelled before", "picked"]
+    drawn = display.pool_.to_rgba(display.pool_.get_array())[:, :3]
+    if names != ["pool"]:  # as the points are
+        handles = display.ax_.get_legend().legend_handles
+        for name, handle in zip(names, handles, strict=False):
+            mark = (-1, None) if name == "no label" else (name.replace("\\", ""),)
+            rows = [i for i in range(60) if y[i] in mark or str(y[i]) in mark]
+            color = matplotlib.colors.to_rgb(handle.get_markerfacecolor())
+            np.testing.assert_allclose(drawn[rows], np.tile(color, (len(rows), 1)))
+    if -1 in list(classes) or has_none:
+        gray = drawn[[i for i in range(60) if y[i] in (-1, None)]]
+        np.testing.assert_allclose(gray, 0.75)
+
+
+def test_what_the_user_says_of_the_pool_wins(digits):
+    X, y = digits
+    query = MarginQuery(LogisticRegression(max_iter=1000)).fit(X[:40], y[:40])
+    for given, names in (({"color": "0.5"}, ["pool"]), ({"label": "all"}, ["all"])):
+        display = QueryDisplay.from_query(query, X[40:], 2, y=y[40:], pool_kw=given)
+        assert names_in_legend(display) == [*names, "labelled before", "picked"]
+    again = QueryDisplay.from_query(query, X[40:], 2, y=y[40:], pool_kw={"cmap": "viridis"})
+    again.plot(ax=again.ax_)
+    assert names_in_legend(again) == [*map(str, range(10)), "labelled before", "picked"]
 
 
 def test_a_map_by_the_features_of_the_model(digits):

@@ -14,9 +14,14 @@ from skbait.plotting.images import as_images, look_like_images, sheet_of
 from skbait.plotting.projection import project
 from skbait.plotting.style import with_defaults
 from skbait.utils.data import num_rows, take_rows
-from skbait.utils.targets import as_vector
+from skbait.utils.targets import as_vector, has_label
 
 __all__ = ["QueryDisplay"]
+
+# More classes than this have no names in a legend: their colours are hard to tell.
+N_COLORS = 10
+# With more points than this the legend has a fixed place.
+MANY = 20_000
 
 
 class QueryDisplay:
@@ -36,7 +41,7 @@ class QueryDisplay:
         Rows that had a label before: positions in `coordinates`.
     y : ndarray of shape (n_rows,), default=None
         Labels of rows, as far as the rows of `chosen` go: they colour the map, whose legend
-        names up to 20 of them, and stand above images.
+        names up to ten classes, and stand above images. Rows without one are gray.
     images : ndarray of shape (n_chosen, height, width) or (n_chosen, height, width, 3), \
             default=None
         The rows picked, between 0 and 1; for `kind="images"`.
@@ -302,24 +307,26 @@ class QueryDisplay:
         return self
 
     def _plot_map(self, ax, pool_kw, labeled_kw, chosen_kw):
+        from matplotlib import colormaps
         from matplotlib.collections import PathCollection
+        from matplotlib.lines import Line2D
 
         at = self.coordinates
         n_labeled = 0 if self.labeled is None else len(self.labeled)
         pool = {"s": 8, "color": "0.75", "linewidths": 0, "label": "pool", "rasterized": True}
         rows = np.arange(len(at))
-        classes = []
+        classes, marked = [], False
         if self.y is not None:
             rows = np.arange(len(self.y))
-            pool.pop("color")
-            classes, codes = np.unique(_sortable(self.y), return_inverse=True)
-            cmap = "tab10" if len(classes) <= 10 else "tab20"
-            pool |= {"c": codes % 20, "cmap": cmap, "vmin": -0.5, "alpha": 0.4}
-            pool["vmax"] = 9.5 if cmap == "tab10" else 19.5
+            classes, codes, marked = _codes_of(self.y)
+            few = len(classes) <= N_COLORS
+            cmap = colormaps["tab10" if few else "tab20"].with_extremes(bad=pool.pop("color"))
+            pool |= {"c": codes % 20, "cmap": cmap, "vmin": -0.5, "vmax": 9.5 if few else 19.5}
+            pool |= {"alpha": 0.4, "plotnonfinite": True}
         style = with_defaults(PathCollection, pool, pool_kw)
         self.pool_ = ax.scatter(*at[rows].T, **style)
-        # more classes than colours have no colour of their own
-        by_class = 0 < len(classes) <= 20 and style.get("c") is pool["c"]
+        by_class = 0 < len(classes) <= N_COLORS and "label" not in (pool_kw or {})
+        by_class = by_class and style.get("c") is pool["c"]
         if n_labeled:
             labeled = {"s": 28, "marker": "x", "color": "black", "linewidths": 1}
             labeled |= {"label": "labelled before"}
@@ -336,12 +343,18 @@ class QueryDisplay:
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)
         ax.set(xticks=[], yticks=[])
         handles, labels = ax.get_legend_handles_labels()
-        if by_class:  # the pool is its classes
-            others = [i for i, handle in enumerate(handles) if handle is not self.pool_]
-            colors, _ = self.pool_.legend_elements(num=None, alpha=1.0)
-            handles = [*colors, *(handles[i] for i in others)]
-            labels = [*map(str, classes), *(labels[i] for i in others)]
-        ax.legend(handles, labels, fontsize="small", ncols=1 + (len(labels) > 8))
+        if by_class:  # the pool is its classes, and the rows without a label
+            named = {name: handle for handle, name in zip(handles, labels, strict=True)}
+            named.pop("pool")
+            colors = self.pool_.cmap(self.pool_.norm(np.arange(len(classes))))
+            handles = [Line2D([], [], color=color, marker="o", ls="", ms=4) for color in colors]
+            gray = Line2D([], [], color=self.pool_.cmap.get_bad(), marker="o", ls="", ms=4)
+            handles += [gray] * marked + list(named.values())
+            labels = [str(each).replace("$", r"\$") for each in classes]
+            labels += ["no label"] * marked + list(named)
+        # the best place is sought among all points
+        where = {} if len(at) <= MANY else {"loc": "upper right"}
+        ax.legend(handles, labels, fontsize="small", ncols=1 + (len(labels) > 8), **where)
 
     def _has_rounds(self):
         return self.rounds is not None and len(np.unique(self.rounds)) > 1
@@ -375,9 +388,16 @@ class QueryDisplay:
         return ax
 
 
-def _sortable(y):
-    """Return labels in an order that a person would give them, where they have one."""
-    return y.astype(str) if y.dtype == object else y
+def _codes_of(y):
+    """Return the classes, the number of that of each row (NaN: no label), and if any has none."""
+    known = has_label(y)
+    try:
+        classes, codes = np.unique(y[known], return_inverse=True)
+    except TypeError:  # of several kinds
+        classes, codes = np.unique(y[known].astype(str), return_inverse=True)
+    out = np.full(len(y), np.nan)
+    out[known] = codes
+    return classes, out, not known.all()
 
 
 def _check_kind(kind):

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
-from skbait.utils.introspection import fitted_layers_of, hands_on_X, layers_of
+from skbait._sklearn import BaseSearchCV
+from skbait.utils.introspection import fitted_layers_of, hands_on_X
 from skbait.utils.net_rows import for_skorch
 
 # Row sums of probabilities may miss one by this much: half precision rounds coarsely.
@@ -234,12 +236,17 @@ def predicts_outputs(estimator) -> bool:
     Parameters
     ----------
     estimator : object
-        An estimator, fitted or not: a net, or what holds one as its last part.
+        An estimator, fitted or not: a net, or a pipeline, a search or a frozen estimator around
+        one, which predict as it does.
     """
-    return any(
-        isinstance(each, NeuralNet) and type(each).predict is NeuralNet.predict
-        for each in layers_of(estimator)
-    )
+    while isinstance(estimator, (Pipeline, BaseSearchCV, FrozenEstimator)):
+        if not isinstance(estimator, Pipeline):
+            estimator = estimator.estimator
+        elif estimator.steps:
+            estimator = estimator.steps[-1][1]
+        else:
+            return False
+    return isinstance(estimator, NeuralNet) and type(estimator).predict is NeuralNet.predict
 
 
 def scores_of(net: NeuralNet, output) -> torch.Tensor:

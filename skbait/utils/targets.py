@@ -17,9 +17,6 @@ __all__ = ["UNLABELED", "as_vector", "has_label", "tidy"]
 
 UNLABELED = -1
 
-# A list of fewer entries than there are labels, and than this, may be one of a net's inputs.
-_FEW = 9
-
 
 def label_kind(labels) -> str:
     """Return a word for the kind of labels: those of one learner are of one.
@@ -71,11 +68,9 @@ def as_vector(y, n_rows, *, name="y", owner="This estimator") -> np.ndarray:
         raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}.")
     array = column_or_1d(array, input_name=name, warn=True)
     if len(array) != n_rows:
-        few = n_rows < min(len(array), _FEW)  # a list of arrays, maybe
-        advice = " A list is one of rows: put several inputs of a net into a dict of arrays."
         raise ValueError(
             "Found input variables with inconsistent numbers of samples: "
-            f"X has {n_rows} rows and {name} has {len(array)} labels.{advice if few else ''}"
+            f"X has {n_rows} rows and {name} has {len(array)} labels."
         )
     return array
 
