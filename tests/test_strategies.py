@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -301,6 +301,8 @@ def test_estimators_that_will_not_do(tables):
         BaitQuery(FrozenEstimator(RandomForestClassifier().fit(X, y))).fit(X, y)
     with pytest.raises(TypeError, match=r"is a class; pass an instance, LogisticRegression\(\)"):
         MarginQuery(LogisticRegression).fit(X, y)
+    with pytest.raises(ValueError, match=r"estimator=Pipeline\(steps=\[\]\) is an empty pipeline"):
+        MarginQuery(Pipeline([])).fit(X, y)
     with pytest.raises(NotFittedError):
         MarginQuery(FrozenEstimator(LogisticRegression())).fit(X, y)
     with pytest.raises(TypeError, match=r"RandomQuery fits no model.*sample_weight"):

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skbait._sklearn import InvalidParameterError
@@ -124,7 +125,7 @@ def as_numbers(X):
 
 
 def check_instance(value, name: str) -> None:
-    """Refuse a class in place of an object of it.
+    """Refuse a class in place of an object of it, and a pipeline of nothing.
 
     Parameters
     ----------
@@ -136,6 +137,8 @@ def check_instance(value, name: str) -> None:
     if isinstance(value, type):
         kind = value.__name__
         raise TypeError(f"{name}={kind} is a class; pass an instance, {kind}().")
+    if isinstance(value, Pipeline) and not value.steps:
+        raise ValueError(f"{name}={value!r} is an empty pipeline: add steps, a classifier last.")
 
 
 def check_number_of_rows(n, n_pool, *, pool_name="X_pool") -> int:
