@@ -10,7 +10,8 @@ import torch
 from fisher_problems import DEVICES, VARIANTS, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
 
-from skbait.fisher import forward, select
+from skbait.fisher import factored, forward, select
+from skbait.fisher.cost import removes_by_directions
 from skbait.fisher.dense import DenseForm
 from skbait.fisher.factored import FactoredForm
 from skbait.fisher.factors import factor
@@ -56,18 +57,49 @@ def test_exact_blocks_of_a_few_rows(variant, top_c, dtype, form, device, seed):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("form", [DenseForm, FactoredForm])
-@pytest.mark.parametrize("n_features", [3, 60])  # of many features products with kernels are fewer
+@pytest.mark.parametrize("directions", [False, True, None])  # None: in the dense form
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])  # of the labelled rows; 0: there are none
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("variant", "top_c"), VARIANTS)
-def test_what_a_removal_costs(variant, top_c, n_features, form, device, seed):
-    problem, precision, fisher = problem_of(seed, variant, top_c, n_features, device)
+def test_what_removals_cost(variant, top_c, dtype, weight, directions, device, seed, monkeypatch):
+    problem, _, _ = problem_of(seed, variant, top_c, 9, device, dtype)
+    pool, labeled = problem.pool, problem.labeled
+    v, v_labeled = written_out(pool), written_out(labeled)
+    precision = LAMBDA * torch.eye(len(v), dtype=v.dtype, device=device)
+    precision += weight * v_labeled @ v_labeled.T
+    if weight:
+        drawn = [pool.take(torch.arange(20, device=device)), labeled]
+        v_drawn = torch.cat([v[:, : 20 * pool.rank], v_labeled], dim=1)
+    else:
+        labeled, drawn, v_drawn = None, [pool], v
+    fisher = v_drawn @ v_drawn.T / sum(map(len, drawn))
+    problem = Problem(pool, labeled, drawn, LAMBDA, weight, 7)
     rows = torch.tensor([3, 11, 17, 0, 25, 8, 29], device=device)
-    e, d = form(problem).removal(rows)
-    v = written_out(problem.pool.take(rows))
+    monkeypatch.setattr(factored, "removes_by_directions", lambda *args: directions)
+    e, d = (DenseForm if directions is None else FactoredForm)(problem).removal(rows)
+    v = written_out(pool.take(rows))
     inverse = torch.linalg.inv(precision + v @ v.T)
     eye = torch.eye(v.shape[1], dtype=v.dtype, device=device)
     torch.testing.assert_close(e, eye - v.T @ inverse @ v)
     torch.testing.assert_close(d, v.T @ inverse @ fisher @ inverse @ v)
+
+
+def test_removals_take_what_was_measured_to_be_quicker():
+    """(K, D, N, L, m): those of many classes and few rows by kernels, others by directions."""
+    for sizes, expected in (
+        ((10, 384, 10_000, 100, 40), True),
+        ((20, 256, 1000, 100, 40), True),
+        ((40, 256, 1000, 60, 20), True),
+        ((77, 512, 300, 0, 20), False),
+        ((77, 512, 300, 20, 10), False),
+        ((77, 512, 1000, 0, 10), False),
+        ((30, 512, 600, 0, 40), False),
+        ((20, 512, 500, 10, 40), False),
+    ):
+        n_classes, n_features, n_pool, n_labeled, n_chosen = sizes
+        make_factor = partial(factor, variant="exact", top_c=2)
+        pool = Rows(torch.ones(1, n_features), torch.ones(1, n_classes), make_factor)
+        assert removes_by_directions(pool, n_labeled, n_pool, n_chosen) is expected, sizes
 
 
 @pytest.mark.parametrize("n_rows", [10, 200, 1500])

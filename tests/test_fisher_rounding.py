@@ -9,6 +9,7 @@ import pytest
 import torch
 from fisher_problems import DEVICES, random_rows
 from fisher_problems import one_thread as one_thread  # autouse
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skbait.fisher import dense, forward, select
 from skbait.fisher.factors import factor
@@ -76,6 +77,57 @@ def test_what_signs_measure_bounds_the_rounding_of_scores(kind, seed):
     relevant = bound > 1e-20
     assert (change[relevant] <= bound[relevant]).all()
     assert 0.0 < off < 1e-5 * float(exact.trace())  # it is float32's rounding, and it is seen
+
+
+def test_what_is_added_to_does_not_count_as_rounding(seed):
+    """The labelled rows are added to what the pool gave."""
+    rows = problem("gauss", seed, n_pool=5000)
+    pool = Rows(rows.h, rows.p, partial(factor, variant="binary", top_c=2))
+    size = pool.n_features
+    signs = torch.ones(size, 2)
+    fresh = torch.zeros(size, size, dtype=torch.float64)
+    more = torch.full_like(fresh, 3e3)
+    off = rounded_fisher(pool, 1.0, fresh, signs)
+    assert rounded_fisher(pool, 1.0, more, signs) == pytest.approx(off, rel=1e-6)
+    torch.testing.assert_close(torch.triu(more - 3e3), torch.triu(mirror(fresh, 1)))
+
+
+class OutOfMemoryOnce(TorchDispatchMode):
+    """Raises in place of the k-th operation that makes a tensor."""
+
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Count what allocates."""
+        makes = not func._schema.is_mutable and not func.is_view
+        self.k -= makes
+        if makes and self.k == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_row_counts_twice_where_memory_runs_out(seed, monkeypatch):
+    rows = problem("gauss", seed, n_pool=100)
+    pool = Rows(rows.h, rows.p, partial(factor, variant="binary", top_c=2), chunk_size=40)
+    size = pool.n_features
+    expected = torch.zeros(size, size, dtype=torch.float64)
+    mean_fisher(pool, 1.0, expected)
+    failed = 0
+    right = pool.for_chunks
+    for k in range(1, 200):
+        found, mode = torch.zeros_like(expected), OutOfMemoryOnce(k)
+
+        def failing(*args, mode=mode):
+            with mode:
+                right(*args)
+
+        monkeypatch.setattr(pool, "for_chunks", failing)
+        rounded_fisher(pool, 1.0, found, torch.ones(size, 2))
+        failed += mode.k <= 0
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert failed > 30
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -6,8 +6,9 @@ Multiply-adds in float32 are the yardstick; one in float64 counts as 2.5.
 
 from __future__ import annotations
 
-from skbait._backend import rows_per_chunk
+from skbait._backend import memory_bytes, rows_per_chunk
 from skbait.fisher.problem import Problem
+from skbait.fisher.rows import Rows
 
 # Memory that the dense form may ask for before the factored one is preferred, in bytes.
 DENSE_BYTES = 8 * 2**30
@@ -145,3 +146,34 @@ def scores_by_matrix(problem: Problem) -> float:
     # products with panels of blocks have some half of the speed of others
     products = 1.75 * (problem.n_fisher + len(pool)) * pairs
     return products + 2.5 * (2 * solve + diagonal)
+
+
+def removes_by_directions(pool: Rows, n_labeled: int, n_fisher: int, n_chosen: int) -> bool:
+    """Tell whether M⁻¹V_Sᵀ is cheaper for a removal than kernels with labelled and chosen rows.
+
+    Parameters
+    ----------
+    pool : Rows
+        The candidates.
+    n_labeled : int
+        Labelled rows.
+    n_fisher : int
+        Rows that F is the mean of.
+    n_chosen : int
+        Rows of which some are to be removed.
+
+    Returns
+    -------
+    bool
+        Not where the directions would take much of the memory.
+    """
+    rank, n_features, n_columns = pool.rank, pool.n_features, pool.n_columns
+    labeled, chosen = n_labeled * rank, n_chosen * rank
+    if 3 * 8 * pool.size * chosen > memory_bytes(pool.features.device) / 4:
+        return False
+    inner = (n_labeled + n_chosen) * n_features + rank * n_columns * (labeled + chosen)
+    kernels = n_fisher * (inner + rank * chosen * (labeled + chosen))
+    directions = chosen * (2 * n_labeled * pool.size + labeled**2 + pool.size * chosen)
+    directions += n_fisher * chosen * (pool.size + rank * n_columns)
+    # products with so many columns leave room for few rows at a time
+    return 1.5 * directions < kernels

@@ -19,7 +19,7 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import diagonals, own_blocks
-from skbait.fisher.cost import goes_by_matrix
+from skbait.fisher.cost import goes_by_matrix, removes_by_directions
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
@@ -35,7 +35,7 @@ class FactoredForm:
 
     Cost: N·N_F·r²·L·r/2 multiply-adds for the first blocks, where N_F rows make F; then
     3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, or one
-    P×P matrix, and N·(D + r·Q + 2r²) after.
+    P×P matrix, and N·(D + r·Q + 2r²) after; for the removal of m rows (m·r)², or 3·P·m·r.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class FactoredForm:
         -----
         With M₀ the precision before any choice and m₀(s, j) = V_s M₀⁻¹ V_jᵀ, E = (I + m₀(S, S))⁻¹
         and V_S M⁻¹ V_jᵀ = E m₀(S, j), whose squares are averaged over j. These come from kernels
-        with the labelled and the chosen rows or, where those are many, from M₀⁻¹ V_Sᵀ E.
+        with the labelled and the chosen rows or, where it is cheaper, from M₀⁻¹ V_Sᵀ E.
         """
         self.precision.n = self.n_labeled  # the chosen rows leave M again
         rank = self.pool.rank
@@ -205,7 +205,7 @@ class FactoredForm:
         before.diagonal().add_(1.0)
         e = inverse(before, name="posterior of the chosen rows")
         d = torch.zeros_like(e)
-        if rank * rank * (self.n_labeled + len(rows)) > self.pool.size:
+        if removes_by_directions(self.pool, self.n_labeled, self.total, len(rows)):
             directions = self.precision.solve(explicit(h, a)) @ e
 
             def add_projected(chunk: slice, values: torch.Tensor) -> None:

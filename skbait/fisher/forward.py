@@ -114,7 +114,8 @@ class Forward:
         """Scores before any choice, for the user.
 
         Those that rounding may have changed by more than `DRIFT`, or by a thousandth of that of
-        the best score, are made in float64.
+        the best score, are made in float64, as far as the sizes of the blocks tell: they do not
+        see what cancels within a product hᵀBh.
 
         Returns
         -------
@@ -125,7 +126,7 @@ class Forward:
         floor = DRIFT * gains.max()
         open_ = torch.nonzero(doubt > DRIFT * gains.clamp_min(floor))[:, 0]
         if len(open_) > MANY:  # are they off at all? the bound is loose for factors of high rank
-            few = max(1, MANY // self.state.pool.rank)
+            few = max(PROBED, MANY // self.state.pool.rank)
             worst = open_[(doubt[open_] / gains[open_].clamp_min(floor)).topk(few).indices]
             exact = self._exact(worst.tolist()).clamp_min(0.0).to(gains)
             off = (exact - gains[worst]).abs()

@@ -110,25 +110,26 @@ def rounded_fisher(rows: Rows, weight: float, out: torch.Tensor, signs: torch.Te
     parts = panels(rows.n_features)
     # as the products lie: this way round BLAS is quicker in float32
     sums = [out.new_zeros(len(out) - panel.start, panel.stop - panel.start) for panel in parts]
-    seen, wide = sums, padded(signs, len(rows))
+    seen, wide = [torch.zeros_like(total) for total in sums], padded(signs, len(rows))
     forms = torch.zeros(signs.shape[1], dtype=EXACT, device=out.device)
     diagonal = torch.zeros(len(out), dtype=EXACT, device=out.device)
 
     def add(chunk: slice) -> None:
-        nonlocal seen
         h = rows.features[chunk]
         h = h * (rows.exact_coefficients(chunk).square().sum(1) * weight).sqrt().to(h)  # (n, D)
-        products = [h[:, panel.start :].T @ h[:, panel] for panel in parts]
+        products = [(h[:, panel.start :].T @ h[:, panel]).to(EXACT) for panel in parts]
         looked_at = 4 * chunk.start < len(rows)
         if looked_at:
             of_forms = (h @ wide)[:, : signs.shape[1]].to(EXACT).square_().sum(0)
             of_diagonal = _sum_of_squares(h)
+        # nothing is allocated from here on: see `for_chunks`
         for total, product in zip(sums, products, strict=True):
             total += product
         if looked_at:
             forms.add_(of_forms)
             diagonal.add_(of_diagonal)
-            seen = [total.clone() for total in sums]
+            for part, total in zip(seen, sums, strict=True):
+                part.copy_(total)
 
     rows.for_chunks(add, rows.features.element_size() * 2 * rows.n_features, SHORT)
     first = mirror(_from_panels(seen, torch.zeros_like(out)), 1)
