@@ -620,8 +620,15 @@ class Interrupting(Callback):
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_ends_the_fit_and_not_only_the_training():
-    handler = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def handler():
+    """The handler of Ctrl-C that Python begins with, but where it was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_fit_and_not_only_the_training(handler):
     trained = iris_net(callbacks=[Interrupting("signal")], max_epochs=5)
     with pytest.raises(KeyboardInterrupt):
         fit_clone(trained, X, Y, random_state=0)
@@ -647,8 +654,7 @@ class Nesting(Callback):
         fit_clone(iris_net(callbacks=[Interrupting("signal")], max_epochs=3), X, Y)
 
 
-def test_ctrl_c_while_a_net_is_trained_within_the_training_of_another():
-    handler = signal.getsignal(signal.SIGINT)
+def test_ctrl_c_while_a_net_is_trained_within_the_training_of_another(handler):
     with pytest.raises(KeyboardInterrupt):
         fit_clone(iris_net(callbacks=[Nesting()], max_epochs=3), X, Y)
     assert signal.getsignal(signal.SIGINT) is handler
