@@ -622,7 +622,7 @@ class Interrupting(Callback):
 
 @pytest.fixture
 def handler():
-    """The handler of Ctrl-C that Python begins with, but where it was started in the background."""
+    """Python's own handler of Ctrl-C, which is not there where it was started in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield signal.default_int_handler
     signal.signal(signal.SIGINT, before)
