@@ -622,7 +622,7 @@ class Interrupting(Callback):
 
 @pytest.fixture
 def handler():
-    """Python's own handler of Ctrl-C, which is not there where it was started in the background."""
+    """Python's own handler of Ctrl-C, which is not there in a process of the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield signal.default_int_handler
     signal.signal(signal.SIGINT, before)
