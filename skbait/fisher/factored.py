@@ -171,7 +171,8 @@ class FactoredForm:
         c = torch.zeros(len(rows), rank, rank, dtype=EXACT, device=v.device)
 
         def work(chunk: slice, values: torch.Tensor) -> None:
-            c.add_(own_blocks(*2 * (values.reshape(-1, values.shape[2]),), rank))
+            values = values.reshape(-1, values.shape[2])
+            c.add_(own_blocks(values, values, rank))
 
         for fisher_rows in self.fisher_rows:
             project(fisher_rows, u, work, exact=True)
@@ -197,38 +198,47 @@ class FactoredForm:
         with the labelled and the chosen rows or, where it is cheaper, from M₀⁻¹ V_Sᵀ E.
         """
         self.precision.n = self.n_labeled  # the chosen rows leave M again
-        rank = self.pool.rank
         h, a = self.pool.exact(rows)
         reduced = self.precision.reduce(h, a)
         scale = 1.0 / self.precision.regularization
         before = symmetrise(kernel(h, a, h, a) - reduced.T @ reduced) * scale
         before.diagonal().add_(1.0)
         e = inverse(before, name="posterior of the chosen rows")
-        d = torch.zeros_like(e)
         if removes_by_directions(self.pool, self.n_labeled, self.total, len(rows)):
-            directions = self.precision.solve(explicit(h, a)) @ e
+            d = self._squares_by_directions(self.precision.solve(explicit(h, a)) @ e)
+        else:
+            d = self._squares_by_kernels(h, a, self.precision.weights(reduced), e * scale)
+        return e, symmetrise(d / self.total)
 
-            def add_projected(chunk: slice, values: torch.Tensor) -> None:
-                values = values.reshape(-1, values.shape[2])
-                d.addmm_(values.T, values)
+    def _squares_by_directions(self, directions: torch.Tensor) -> torch.Tensor:
+        """Sum of the squares of V_x u over the rows of F, for columns u, (m·r, m·r)."""
+        width = directions.shape[1]
+        d = directions.new_zeros(width, width)
 
-            for fisher_rows in self.fisher_rows:
-                project(fisher_rows, directions, add_projected, exact=True)
-            return e, symmetrise(d / self.total)
-        weights = self.precision.weights(reduced)
+        def add(chunk: slice, values: torch.Tensor) -> None:
+            values = values.reshape(-1, width)
+            d.addmm_(values.T, values)
+
+        for fisher_rows in self.fisher_rows:
+            project(fisher_rows, directions, add, exact=True)
+        return d
+
+    def _squares_by_kernels(self, h, a, weights, e: torch.Tensor) -> torch.Tensor:
+        """The same for M₀⁻¹ V_Sᵀ E, from kernels with chosen and labelled rows; e is E / λ."""
+        d = torch.zeros_like(e)
         h_labeled, a_labeled, _ = self.precision.rows()
 
         def add(fisher_rows: Rows, chunk: slice) -> None:
             hx, ax = fisher_rows.exact(chunk)
             m = kernel(hx, ax, h, a)
             m -= kernel(hx, ax, h_labeled, a_labeled) @ weights
-            m = m @ (e * scale)  # E is symmetric
+            m = m @ e
             d.addmm_(m.T, m)
 
-        width = (2 * len(rows) + self.n_labeled) * rank
+        width = (2 * len(h) + self.n_labeled) * self.pool.rank
         for fisher_rows in self.fisher_rows:
-            fisher_rows.for_chunks(partial(add, fisher_rows), 16 * rank * width)
-        return e, symmetrise(d / self.total)
+            fisher_rows.for_chunks(partial(add, fisher_rows), 16 * self.pool.rank * width)
+        return d
 
     def _apply_fisher(self, u: torch.Tensor, keep: torch.Tensor):
         """F u and uᵀF u; V_x u of the candidates is written to `keep` on the way."""

@@ -346,10 +346,10 @@ class QueryDisplay:
         if by_class:  # the pool is its classes, and the rows without a label
             named = {name: handle for handle, name in zip(handles, labels, strict=True)}
             named.pop("pool")
-            colors = self.pool_.cmap(self.pool_.norm(np.arange(len(classes))))
+            colors = [*self.pool_.cmap(self.pool_.norm(np.arange(len(classes))))]
+            colors += [self.pool_.cmap.get_bad()] * marked
             handles = [Line2D([], [], color=color, marker="o", ls="", ms=4) for color in colors]
-            gray = Line2D([], [], color=self.pool_.cmap.get_bad(), marker="o", ls="", ms=4)
-            handles += [gray] * marked + list(named.values())
+            handles += named.values()
             labels = [str(each).replace("$", r"\$") for each in classes]
             labels += ["no label"] * marked + list(named)
         # the best place is sought among all points

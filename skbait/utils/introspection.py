@@ -122,10 +122,10 @@ def layers_of(estimator):
     """
     while estimator is not None:
         yield estimator
-        is_pipeline = isinstance(estimator, Pipeline)
-        estimator = (
-            estimator.steps[-1][1] if is_pipeline else getattr(estimator, "estimator", None)
-        )
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1] if estimator.steps else None
+        else:
+            estimator = getattr(estimator, "estimator", None)
 
 
 def fitted_layers_of(model):

@@ -15,7 +15,7 @@ from skorch.dataset import unpack_data
 from torch.utils.data import Dataset, Subset
 
 from skbait._sklearn import BaseSearchCV
-from skbait.utils.introspection import fitted_layers_of, hands_on_X
+from skbait.utils.introspection import fitted_layers_of, hands_on_X, layers_of
 from skbait.utils.net_rows import for_skorch
 
 # Row sums of probabilities may miss one by this much: half precision rounds coarsely.
@@ -239,14 +239,12 @@ def predicts_outputs(estimator) -> bool:
         An estimator, fitted or not: a net, or a pipeline, a search or a frozen estimator around
         one, which predict as it does.
     """
-    while isinstance(estimator, (Pipeline, BaseSearchCV, FrozenEstimator)):
-        if not isinstance(estimator, Pipeline):
-            estimator = estimator.estimator
-        elif estimator.steps:
-            estimator = estimator.steps[-1][1]
-        else:
-            return False
-    return isinstance(estimator, NeuralNet) and type(estimator).predict is NeuralNet.predict
+    for each in layers_of(estimator):
+        if isinstance(each, NeuralNet):
+            return type(each).predict is NeuralNet.predict
+        if not isinstance(each, (Pipeline, BaseSearchCV, FrozenEstimator)):
+            break
+    return False
 
 
 def scores_of(net: NeuralNet, output) -> torch.Tensor:
