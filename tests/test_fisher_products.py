@@ -12,7 +12,7 @@ from fisher_problems import one_thread as one_thread  # autouse
 
 from skbait.fisher import cost, factored, forward, select
 from skbait.fisher import rows as rows_module
-from skbait.fisher.blocks import gain, pairwise
+from skbait.fisher.blocks import by_numbers, downdate, gain, pairwise
 from skbait.fisher.factors import factor
 from skbait.fisher.linalg import semidefinite_root
 from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
@@ -367,3 +367,32 @@ def test_a_rounded_matrix_changes_no_pick(variant, kind, device, seed, monkeypat
     expected = select(*problem.map(lambda t: t.double()).args, 25, **options).positions
     found = select(*problem.map(lambda t: t.to(device)).args, 25, **options).positions
     assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("layout", [by_numbers, torch.clone])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_blocks_change_as_their_formulas_say(rank, dtype, layout, seed):
+    """In whatever order their numbers lie; nothing else of the memory is written to."""
+    generator = torch.Generator().manual_seed(seed)
+    a, c, p, q = torch.randn(4, 9, rank, rank, generator=generator, dtype=torch.float64)
+    g, s = torch.randn(2, rank, rank, generator=generator, dtype=torch.float64)
+    a, c, g, s = (each + each.mT for each in (a, c, g, s))
+    products = torch.cat([p, q], dim=2).to(dtype)
+    p, q = products.to(torch.float64).chunk(2, dim=2)
+    after_a = a - p @ g @ p.mT
+    after_c = c - p @ g @ q.mT - q @ g @ p.mT + p @ g @ s @ g @ p.mT
+    before = a.clone(), c.clone()
+    found_a, found_c, given = layout(a), layout(c), layout(products)
+    given_before = given.clone()
+    some = slice(2, 7)
+    downdate(found_a[some], found_c[some], *given[some].chunk(2, dim=2), g, s)
+    tolerance = {"rtol": 1e-12, "atol": 1e-12}
+    if dtype == torch.float32:
+        tolerance = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(found_a[some], after_a[some], **tolerance)
+    torch.testing.assert_close(found_c[some], after_c[some], **tolerance)
+    for found, old in zip((found_a, found_c), before, strict=True):
+        assert torch.equal(found[:2], old[:2])
+        assert torch.equal(found[7:], old[7:])
+    assert torch.equal(given, given_before)

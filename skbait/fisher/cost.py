@@ -16,6 +16,10 @@ DENSE_BYTES = 8 * 2**30
 CACHED_BYTES = 4 * 2**20
 # A matrix M⁻¹FM⁻¹ larger than this is not made.
 MATRIX_BYTES = 512 * 2**20
+# From so many features of all rows on reading them takes longer than guessing the next choice.
+READ = 2.5e6
+# With more columns than this the products cost more than reading what is multiplied.
+NARROW = 40
 
 
 def cheaper_form(problem: Problem) -> str:
@@ -177,3 +181,21 @@ def removes_by_directions(pool: Rows, n_labeled: int, n_fisher: int, n_chosen: i
     directions += n_fisher * chosen * (pool.size + rank * n_columns)
     # products with so many columns leave room for few rows at a time
     return 1.5 * directions < kernels
+
+
+def shares_pass(pool: Rows) -> bool:
+    """Tell whether the last pass of a choice does the first of the next, if that is guessed.
+
+    Parameters
+    ----------
+    pool : Rows
+        The candidates.
+
+    Returns
+    -------
+    bool
+        Where on a CPU reading the features takes longer than multiplying them.
+    """
+    if pool.features.device.type != "cpu":
+        return False
+    return pool.n_columns * pool.rank <= NARROW and pool.features.numel() >= READ

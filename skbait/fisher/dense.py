@@ -64,6 +64,8 @@ class DenseForm:
         float64.
     """
 
+    looks_ahead = False  # see `FactoredForm`: here one pass does all that a choice needs
+
     def __init__(self, problem: Problem):
         pool = self.pool = problem.pool
         self.problem = problem
@@ -195,15 +197,13 @@ class DenseForm:
         c, size_c = quadratic(self.pool, self.sandwich)
         return a, c, size_a, size_c
 
-    def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write P_x and Q_x of all candidates for a row; return its exact blocks.
+    def couple(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Look at the row that is added next: its exact blocks.
 
         Parameters
         ----------
         row : int
-            The row s that is added next.
-        out : torch.Tensor of shape (N, r, 2·r)
-            V_x M⁻¹ V_sᵀ and, behind it, V_x M⁻¹FM⁻¹ V_sᵀ, written to.
+            The row s.
 
         Returns
         -------
@@ -211,19 +211,23 @@ class DenseForm:
             a_s and c_s.
         """
         v, u, z = self._current([row])
-        project(self.pool, torch.cat([u, z], dim=1), out=out)
         self._last = row, u, z
         return v.T @ u, v.T @ z
 
-    def add(self, g: torch.Tensor, s: torch.Tensor) -> None:
-        """Add the row last coupled to M.
+    def add(self, g: torch.Tensor, s: torch.Tensor, out: torch.Tensor, following=None) -> None:
+        """Add the row last coupled to M; write what this does to all candidates.
 
         Parameters
         ----------
         g, s : torch.Tensor of shape (r, r), float64
             (I + a_s)⁻¹ and c_s.
+        out : torch.Tensor of shape (N, r, 2·r)
+            V_x M⁻¹ V_sᵀ and, behind it, V_x M⁻¹FM⁻¹ V_sᵀ, written to.
+        following : int or None
+            Not used by this form.
         """
         row, u, z = self._last
+        project(self.pool, torch.cat([u, z], dim=1), out=out)
         g, s = g.to(u), s.to(u)
         half = cholesky(g, name="posterior block of the chosen rows")
         self._append([row], u @ half, (z - 0.5 * u @ (g @ s)) @ half)

@@ -19,12 +19,12 @@ import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import diagonals, own_blocks
-from skbait.fisher.cost import goes_by_matrix, removes_by_directions
+from skbait.fisher.cost import goes_by_matrix, removes_by_directions, shares_pass
 from skbait.fisher.gram import GramPrecision
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
-from skbait.fisher.rows import Rows, adjoint, explicit, kernel, project
+from skbait.fisher.rows import Rows, adjoint, by_features, explicit, kernel, project
 
 # One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
 KERNEL_BYTES = {"cpu": 2 * 2**20, "cuda": 64 * 2**20}
@@ -50,6 +50,9 @@ class FactoredForm:
         # scores that count as exact are, and come of M's rows themselves: see `DenseForm`
         self.blur = self.doubt = 0.0
         self.differs = False
+        # the next row to be coupled, if that was guessed right, and whether to guess
+        self.foretold: _Row | None = None
+        self.looks_ahead = shares_pass(pool)
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
@@ -96,6 +99,9 @@ class FactoredForm:
 
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Blocks of all candidates and their sizes; see `DenseForm.blocks`."""
+        features, rank = self.pool.features, self.pool.rank
+        self.p = features.new_empty(len(features), rank, rank)  # P_x of the row last coupled
+        self.foretold = None
         if self.by_matrix:
             a, _ = self._diagonal(None)
             c, size_c = quadratic(self.pool, self._sandwich())
@@ -119,38 +125,73 @@ class FactoredForm:
         size_c *= own.sum() / size_c.sum().clamp_min(1e-300)
         return a, c, diagonals(a), size_c
 
-    def couple(self, row: int, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write P_x and Q_x of all candidates for a row; see `DenseForm.couple`.
+    def couple(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Look at the row that is added next; see `DenseForm.couple`.
 
         Parameters
         ----------
         row : int
-            The row s that is added next.
-        out : torch.Tensor of shape (N, r, 2·r)
-            Written to.
+            The row s.
 
         Returns
         -------
         tuple of torch.Tensor of shape (r, r), float64
             a_s and c_s.
         """
-        h, a = self._last = self.pool.exact(slice(row, row + 1))
-        v = explicit(h, a)
-        u = self.precision.solve(v)
-        fu, c = self._apply_fisher(u, keep=out[:, :, : self.pool.rank])
-        project(self.pool, self.precision.solve(fu), out=out[:, :, self.pool.rank :])
-        return v.T @ u, c
+        if self.foretold is None or self.foretold.position != row:
+            self.foretold = _Row(self.pool, self.precision, row)
+            project(self.pool, self.foretold.u, out=self.p)
+        self.coupled = self.foretold
+        fu, c = self._apply_fisher(self.coupled.u)
+        self.w = self.precision.solve(fu)
+        return self.coupled.v.T @ self.coupled.u, c
 
-    def add(self, g: torch.Tensor, s: torch.Tensor) -> None:
-        """Add the row last coupled to M.
+    def couplings(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """P_x and Q_x of a few candidates for the row last coupled.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (m,), int64
+            Positions of the candidates.
+
+        Returns
+        -------
+        tuple of torch.Tensor of shape (m, r, r)
+            V_x M⁻¹ V_sᵀ and V_x M⁻¹FM⁻¹ V_sᵀ, in the dtype of the features.
+        """
+        pool, rank = self.pool, self.pool.rank
+        flat = by_features(self.w, pool.n_columns).to(pool.features)
+        t = (pool.features.index_select(0, rows) @ flat).view(-1, pool.n_columns, rank)
+        return self.p.index_select(0, rows), pool.coefficients.index_select(0, rows) @ t
+
+    def add(
+        self, g: torch.Tensor, s: torch.Tensor, out: torch.Tensor, following: int | None = None
+    ) -> None:
+        """Add the row last coupled to M; write what this does to all candidates.
 
         Parameters
         ----------
         g, s : torch.Tensor of shape (r, r), float64
             (I + a_s)⁻¹ and c_s; not used by this form.
+        out : torch.Tensor of shape (N, r, 2·r)
+            P_x and, behind it, Q_x, written to.
+        following : int or None, default=None
+            The row that will probably be coupled next: its first pass shares the last of s.
         """
-        h, a = self._last
-        self.precision.append(h[0], a[0])
+        rank, directions = self.pool.rank, self.w
+        self.precision.append(self.coupled.h, self.coupled.a, self.coupled.reduced)
+        self.foretold = None
+        if following is not None:
+            self.foretold = _Row(self.pool, self.precision, following)
+            directions = torch.cat([directions, self.foretold.u], dim=1)
+
+        def write(chunk: slice, values: torch.Tensor) -> None:
+            out[chunk, :, :rank] = self.p[chunk]
+            out[chunk, :, rank:] = values[:, :, :rank]
+            if following is not None:
+                self.p[chunk] = values[:, :, rank:]
+
+        project(self.pool, directions, write)
 
     def own_blocks(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Exact blocks of a few rows at the present state; see `DenseForm.own_blocks`.
@@ -166,8 +207,9 @@ class FactoredForm:
             a_x and c_x.
         """
         rank = self.pool.rank
-        v = explicit(*self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device)))
-        u = self.precision.solve(v)
+        h, a = self.pool.exact(torch.as_tensor(rows, device=self.pool.features.device))
+        v = explicit(h, a)
+        u = self.precision.solve(v, self.precision.reduce(h, a))
         c = torch.zeros(len(rows), rank, rank, dtype=EXACT, device=v.device)
 
         def work(chunk: slice, values: torch.Tensor) -> None:
@@ -205,7 +247,7 @@ class FactoredForm:
         before.diagonal().add_(1.0)
         e = inverse(before, name="posterior of the chosen rows")
         if removes_by_directions(self.pool, self.n_labeled, self.total, len(rows)):
-            d = self._squares_by_directions(self.precision.solve(explicit(h, a)) @ e)
+            d = self._squares_by_directions(self.precision.solve(explicit(h, a), reduced) @ e)
         else:
             d = self._squares_by_kernels(h, a, self.precision.weights(reduced), e * scale)
         return e, symmetrise(d / self.total)
@@ -240,23 +282,23 @@ class FactoredForm:
             fisher_rows.for_chunks(partial(add, fisher_rows), 16 * self.pool.rank * width)
         return d
 
-    def _apply_fisher(self, u: torch.Tensor, keep: torch.Tensor):
-        """F u and uᵀF u; V_x u of the candidates is written to `keep` on the way."""
+    def _apply_fisher(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """F u and uᵀF u of columns u, whose V_x u are known for the candidates."""
         total = torch.zeros_like(u)
         c = torch.zeros(u.shape[1], u.shape[1], dtype=EXACT, device=u.device)
 
         def work(rows: Rows, chunk: slice, values: torch.Tensor) -> None:
-            if rows is self.pool:
-                keep[chunk] = values
             part = adjoint(rows, chunk, values).to(EXACT)
             flat = values.reshape(-1, values.shape[2]).to(EXACT)
             c.addmm_(flat.T, flat)
             total.add_(part)
 
         for rows in self.fisher_rows:
-            project(rows, u, partial(work, rows))
-        if not any(rows is self.pool for rows in self.fisher_rows):
-            project(self.pool, u, out=keep)
+            if rows is self.pool:
+                each = rows.n_columns * u.shape[1] * rows.features.element_size()
+                rows.for_chunks(lambda chunk: work(self.pool, chunk, self.p[chunk]), each)
+            else:
+                project(rows, u, partial(work, rows))
         return total / self.total, symmetrise(c / self.total)
 
     def _reduced(self, rows: Rows) -> torch.Tensor:
@@ -364,3 +406,14 @@ class FactoredForm:
 
         pool_chunk = chunk_size if pool.chunk_size is None else min(chunk_size, pool.chunk_size)
         for_chunks(work, len(pool), max(1, min(pool_chunk, len(pool))))
+
+
+class _Row:
+    """A candidate s, its V_sᵀ and u = M⁻¹V_sᵀ as columns, and what M needs to take it up."""
+
+    def __init__(self, pool: Rows, precision: GramPrecision, position: int):
+        self.position = position
+        self.h, self.a = pool.exact(slice(position, position + 1))
+        self.v = explicit(self.h, self.a)
+        self.reduced = precision.reduce(self.h, self.a)
+        self.u = precision.solve(self.v, self.reduced)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from skbait._backend import EXACT, for_chunks, rows_per_chunk
-from skbait.fisher.blocks import downdate, gain, pairwise
+from skbait.fisher.blocks import by_numbers, downdate, gain, pairwise
 from skbait.fisher.linalg import NotPositiveDefiniteError, inverse, symmetrise
 from skbait.fisher.twins import Twins
 
@@ -33,6 +33,8 @@ CROWD = 1024
 UNSURE = 64
 # Of close calls so many are scored at a time.
 MANY = 64
+# Rows, the best now, among which the choice after the next is sought.
+FOLLOWED = 32
 # Blocks are made anew at most this often in one selection.
 MOST_RENEWALS = 8
 
@@ -102,7 +104,8 @@ class Forward:
         self.floor = ROUNDING[self.state.pool.features.dtype]
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
-        self.a, self.c, size_a, size_c = self.state.blocks()
+        a, c, size_a, size_c = self.state.blocks()
+        self.a, self.c = by_numbers(a), by_numbers(c)
         self.sizes = pairwise(1.0 + size_a), pairwise(size_c)
         pool = self.state.pool
         self._prepare()
@@ -141,7 +144,8 @@ class Forward:
     def _prepare(self) -> None:
         """Memory for what a choice changes, in the dtype of the pass; nothing is looked at yet."""
         pool = self.state.pool
-        self.products = pool.features.new_empty(len(pool), pool.rank, 2 * pool.rank)
+        shape = len(pool), pool.rank, 2 * pool.rank
+        self.products = by_numbers(pool.features.new_empty(shape))
 
     def _probe(self) -> None:
         """Learn from a few rows how far the first scores are off.
@@ -254,7 +258,7 @@ class Forward:
             Its exact gain, and the spread of that: see `skbait.fisher.blocks.gain`.
         """
         # small matrices are quicker on the CPU than launches on a GPU
-        a, c = (symmetrise(block).cpu() for block in self.state.couple(s, self.products))
+        a, c = (symmetrise(block).cpu() for block in self.state.couple(s))
         precision = a + torch.eye(len(a), dtype=a.dtype)
         g = inverse(precision, name="block of the chosen rows")
         self.coupled = g, c
@@ -263,9 +267,9 @@ class Forward:
 
     def _choose(self, s: int, left: int) -> None:
         """Add the row s, looked at before, to M, to those chosen, and change all scores."""
-        g, c_s = self.coupled
-        self.state.add(g, c_s)
-        g, c_s = g.to(self.a.device), c_s.to(self.a.device)
+        g, c_s = (each.to(self.a.device) for each in self.coupled)
+        following = self._following(s, g, c_s) if self.state.looks_ahead and left > 2 else None
+        self.state.add(g, c_s, self.products, following)
         p, q = self.products.chunk(2, dim=2)
 
         def change(rows: slice) -> None:
@@ -274,6 +278,14 @@ class Forward:
         for_chunks(change, len(self.gains), self.chunk)
         self.chosen.append(s)
         self._score()
+
+    def _following(self, s: int, g: torch.Tensor, c_s: torch.Tensor) -> int:
+        """The row that would be chosen after s if only the best now were candidates; a guess."""
+        rows = self.gains.topk(min(FOLLOWED, len(self.gains))).indices
+        rows = rows[rows != s]
+        a, c = self.a[rows], self.c[rows]
+        downdate(a, c, *self.state.couplings(rows), g, c_s)
+        return int(rows[gain(a, c)[0].argmax()])
 
     def _trust(self, s: int, score: float, exact: float, spread: float) -> bool:
         """Learn from an exact score how far running ones are off.

@@ -99,13 +99,15 @@ class GramPrecision:
         """
         return self.rows()[2].T @ reduced
 
-    def solve(self, u: torch.Tensor) -> torch.Tensor:
+    def solve(self, u: torch.Tensor, reduced: torch.Tensor | None = None) -> torch.Tensor:
         """M⁻¹ u of columns u.
 
         Parameters
         ----------
         u : torch.Tensor of shape (P, m), float64
             Columns.
+        reduced : torch.Tensor of shape (n·r, m), float64, or None, default=None
+            L⁻¹ W u where it is known: see `reduce`.
 
         Returns
         -------
@@ -115,34 +117,39 @@ class GramPrecision:
         h, a, root_inverse = self.rows()
         if self.n:
             n_columns, m = a.shape[2], u.shape[1]
-            flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
-            wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m)).view(-1, m)  # (n·r, m)
             # as rows: BLAS is faster this way round where they are few
-            alpha = ((wu.T @ root_inverse.T) @ root_inverse).T
+            if reduced is None:
+                flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
+                wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m)).view(-1, m)  # (n·r, m)
+                reduced = (wu.T @ root_inverse.T).T
+            alpha = (reduced.T @ root_inverse).T
             t = torch.bmm(a.mT, alpha.reshape(-1, self.rank, m))  # (n, Q, m)
             change = (h.T @ t.view(self.n, -1)).view(-1, n_columns, m)
             u = u - change.permute(1, 0, 2).reshape(-1, m)
         return u / self.regularization
 
-    def append(self, features: torch.Tensor, coefficients: torch.Tensor) -> None:
+    def append(
+        self, features: torch.Tensor, coefficients: torch.Tensor, reduced: torch.Tensor
+    ) -> None:
         """Add one row to M: one more block row of the Cholesky factor.
 
         Parameters
         ----------
-        features : torch.Tensor of shape (D,), float64
+        features : torch.Tensor of shape (1, D), float64
             h.
-        coefficients : torch.Tensor of shape (r, Q), float64
+        coefficients : torch.Tensor of shape (1, r, Q), float64
             A.
+        reduced : torch.Tensor of shape (n·r, r), float64
+            What `reduce` gives for the row.
         """
-        h, a = features[None], coefficients[None]
+        h, a = features, coefficients
         m = self.n * self.rank
         new = slice(m, m + self.rank)
         block = kernel(h, a, h, a)
         block.diagonal().add_(self.regularization)
-        left = self.reduce(h, a)  # (m, r)
-        root = cholesky(symmetrise(block - left.T @ left), name="Gram block of the chosen row")
-        corner = invert_triangle(root)
-        self.root_inverse[new, :m] = -corner @ (left.T @ self.root_inverse[:m, :m])
+        block = symmetrise(block - reduced.T @ reduced)
+        corner = invert_triangle(cholesky(block, name="Gram block of the chosen row"))
+        self.root_inverse[new, :m] = -corner @ (reduced.T @ self.root_inverse[:m, :m])
         self.root_inverse[new, new] = corner
-        self.features[self.n], self.coefficients[self.n] = features, coefficients
+        self.features[self.n], self.coefficients[self.n] = h[0], a[0]
         self.n += 1

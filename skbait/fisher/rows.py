@@ -245,10 +245,8 @@ def project(
     """
     n_columns, m = rows.n_columns, directions.shape[1]
     dtype = EXACT if exact else rows.features.dtype
-    # (D, Q·m), column k·m + j
-    flat = directions.view(n_columns, rows.n_features, m).permute(1, 0, 2)
     width = n_columns * m
-    flat = padded(flat.reshape(rows.n_features, width).to(dtype), len(rows))
+    flat = padded(by_features(directions, n_columns).to(dtype), len(rows))
     scalar = n_columns == rows.rank == 1
 
     def one(chunk: slice) -> None:
@@ -263,6 +261,26 @@ def project(
     numbers = flat.shape[1] + m * rows.rank + (rows.n_features if exact else 0)
     # tall and thin products lose speed beyond some thousand rows
     rows.for_chunks(one, dtype.itemsize * numbers, TALL)
+
+
+def by_features(directions: torch.Tensor, n_columns: int) -> torch.Tensor:
+    """Columns of Q·D numbers as what features are multiplied with.
+
+    Parameters
+    ----------
+    directions : torch.Tensor of shape (Q·D, m)
+        Columns.
+    n_columns : int
+        Q.
+
+    Returns
+    -------
+    torch.Tensor of shape (D, Q·m)
+        Column k·m + j is part k of column j.
+    """
+    size, m = directions.shape
+    flat = directions.view(n_columns, size // n_columns, m).permute(1, 0, 2)
+    return flat.reshape(-1, n_columns * m)
 
 
 def padded(columns: torch.Tensor, n_rows: int) -> torch.Tensor:
