@@ -14,9 +14,10 @@ from skbait.fisher import cost, factored, forward, select
 from skbait.fisher import rows as rows_module
 from skbait.fisher.blocks import by_numbers, downdate, gain, pairwise
 from skbait.fisher.factors import factor
+from skbait.fisher.kernels import kernel
 from skbait.fisher.linalg import semidefinite_root
 from skbait.fisher.matrices import mean_fisher, mirror, panels, quadratic, squared_norms
-from skbait.fisher.rows import Rows, adjoint, explicit, kernel, padded, project
+from skbait.fisher.rows import Rows, adjoint, explicit, padded, project
 
 
 def rows_of(seed, dtype, variant="exp", device="cpu", n_rows=21):

@@ -21,13 +21,11 @@ from skbait._backend import EXACT, for_chunks, rows_per_chunk
 from skbait.fisher.blocks import diagonals, own_blocks
 from skbait.fisher.cost import goes_by_matrix, removes_by_directions, shares_pass
 from skbait.fisher.gram import GramPrecision
+from skbait.fisher.kernels import add_squares, kernel
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
-from skbait.fisher.rows import Rows, adjoint, by_features, explicit, kernel, project
-
-# One block of kernels between rows: on a CPU what stays in its cache, on a GPU what fills it.
-KERNEL_BYTES = {"cpu": 2 * 2**20, "cuda": 64 * 2**20}
+from skbait.fisher.rows import Rows, adjoint, by_features, explicit, project
 
 
 class FactoredForm:
@@ -111,9 +109,9 @@ class FactoredForm:
         c = torch.zeros_like(a)
         for rows in self.fisher_rows:
             if rows is self.pool:
-                self._add_kernels(reduced, None, None, c)
+                add_squares(c, self.pool, reduced)
             else:
-                self._add_kernels(reduced, rows, self._reduced(rows), c)
+                add_squares(c, self.pool, reduced, rows, self._reduced(rows))
         lam = self.precision.regularization
         c /= self.total * lam
         c /= lam
@@ -361,51 +359,6 @@ class FactoredForm:
 
         self.pool.for_chunks(write, 8 * (rank * 3 * n_reduced + self.pool.n_features))
         return out, norms
-
-    def _add_kernels(self, reduced, rows: Rows | None, other, c: torch.Tensor) -> None:
-        """Add λ² times the sum over j of m(x, j) m(x, j)ᵀ to every c_x.
-
-        With ``rows=None`` j runs over the pool itself and m(x, j) = m(j, x)ᵀ halves the work.
-        """
-        pool, rank = self.pool, self.pool.rank
-        symmetric = rows is None
-        if symmetric:
-            rows, other = pool, reduced
-        size = pool.features.element_size()
-        # square blocks of kernels: large enough for full speed of the matrix product
-        block = max(1, int((KERNEL_BYTES[c.device.type] / size) ** 0.5) // rank)
-        chunk_size = min(block, len(rows))
-        memory = c.new_empty((block * rank) ** 2, dtype=pool.features.dtype)
-
-        def work(x: slice) -> None:
-            change = torch.zeros_like(c[x])
-            later = torch.zeros_like(c[x.stop :]) if symmetric else None
-            hx, ax = pool.features[x], pool.coefficients[x]
-            bx = reduced[:, x.start * rank : x.stop * rank]
-            start = x.start if symmetric else 0
-            while start < len(rows):
-                # among the pool itself: first the block on the diagonal, whole, then those right
-                # of it, which count for both sides
-                on_diagonal = symmetric and start == x.start
-                j = slice(start, x.stop if on_diagonal else min(start + chunk_size, len(rows)))
-                shape = len(hx) * rank, (j.stop - j.start) * rank
-                m = memory[: shape[0] * shape[1]].view(shape)
-                kernel(hx, ax, rows.features[j], rows.coefficients[j], out=m)
-                if len(reduced):
-                    m.addmm_(bx.T, other[:, j.start * rank : j.stop * rank], alpha=-1)
-                by_x = m.view(-1, rank, m.shape[1])
-                change += torch.bmm(by_x, by_x.mT).to(EXACT)
-                if symmetric and not on_diagonal:
-                    by_j = m.T.reshape(-1, rank, m.shape[0])
-                    part = slice(j.start - x.stop, j.stop - x.stop)
-                    later[part] += torch.bmm(by_j, by_j.mT).to(EXACT)
-                start = j.stop
-            c[x] += change
-            if symmetric:
-                c[x.stop :] += later
-
-        pool_chunk = chunk_size if pool.chunk_size is None else min(chunk_size, pool.chunk_size)
-        for_chunks(work, len(pool), max(1, min(pool_chunk, len(pool))))
 
 
 class _Row:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import torch
 
+from skbait.fisher.kernels import kernel
 from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
 from skbait.fisher.matrices import panels
-from skbait.fisher.rows import kernel
 
 # A product smaller than this on one side is not worth cutting into panels.
 WIDE = 128

@@ -181,42 +181,6 @@ def explicit(features: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor
     return v.reshape(m * rank, n_columns * features.shape[1]).T
 
 
-def kernel(
-    features_1: torch.Tensor,
-    coefficients_1: torch.Tensor,
-    features_2: torch.Tensor,
-    coefficients_2: torch.Tensor,
-    out: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """V₁ V₂ᵀ of two sets of rows: (h₁·h₂) A₁A₂ᵀ.
-
-    Parameters
-    ----------
-    features_1 : torch.Tensor of shape (M₁, D)
-        h₁.
-    coefficients_1 : torch.Tensor of shape (M₁, r, Q)
-        A₁.
-    features_2 : torch.Tensor of shape (M₂, D)
-        h₂.
-    coefficients_2 : torch.Tensor of shape (M₂, r, Q)
-        A₂.
-    out : torch.Tensor of shape (M₁·r, M₂·r) or None, default=None
-        Written to.
-
-    Returns
-    -------
-    torch.Tensor of shape (M₁·r, M₂·r)
-        Kernel blocks, rows of one example next to each other.
-    """
-    m1, rank, n_columns = coefficients_1.shape
-    left, right = coefficients_1.reshape(-1, n_columns), coefficients_2.reshape(-1, n_columns)
-    out = torch.mm(left, right.T, out=out)
-    # repeated for the rows of each right factor: long rows are multiplied faster than short ones
-    inner = (features_1 @ features_2.T).repeat_interleave(rank, dim=1)
-    out.view(m1, rank, inner.shape[1]).mul_(inner[:, None, :])
-    return out
-
-
 def project(
     rows: Rows,
     directions: torch.Tensor,
