@@ -341,6 +341,7 @@ class ActiveLearner(
             The learner, which knows more. Where an error is raised it is as it was.
         """
         check_is_fitted(self)
+        self._check_parts()  # they may be others than `fit` saw
         X = check_rows(X, owner="ActiveLearner")
         check_columns(self, X)
         n_rows = num_rows(X)
@@ -405,6 +406,7 @@ class ActiveLearner(
             Only where asked for: the scores, NaN for rows that were not looked at.
         """
         check_is_fitted(self)
+        check_instance(self.query_strategy, "query_strategy")
         X_pool = check_rows(X_pool, name="X_pool", owner="ActiveLearner")
         check_columns(self, X_pool)
         if n is None:

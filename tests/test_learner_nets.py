@@ -15,6 +15,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -323,6 +324,27 @@ PLAIN = NeuralNet(CNN, nn.CrossEntropyLoss, verbose=0, max_epochs=1)
 def test_outputs_are_no_classes(around):
     with pytest.raises(ValueError, match=r"skorch's NeuralNet.*use NeuralNetClassifier\(module"):
         ActiveLearner(around(PLAIN)).fit(X[:20], Y[:20])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"estimator": PLAIN}, "skorch's NeuralNet"),
+        ({"estimator": Ridge()}, "must be a classifier. Got the regressor"),
+        ({"query_strategy": MarginQuery}, "query_strategy=MarginQuery is a class"),
+    ],
+    ids=["net", "regressor", "class"],
+)
+def test_what_is_set_after_fit_is_checked_by_teach(changed, message):
+    fitted = learner(net()).fit(X[:100], Y[:100])
+    before, labels = fitted.estimator_, len(fitted.y_labeled_)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fitted.set_params(**changed).teach(X[100:110], Y[100:110])
+    if "query_strategy" in changed:
+        with pytest.raises(TypeError, match=message):
+            fitted.query(X[100:110], 2)
+    assert fitted.estimator_ is before
+    assert len(fitted.y_labeled_) == labels
 
 
 class ByClass(NeuralNet):
