@@ -259,7 +259,9 @@ class DelegationMixin:
         known = np.flatnonzero(has_label(labels))
         # a frozen model may have been trained where -1 is a class
         if len(known) == len(labels) or -1 in self.classes_.tolist():
-            return X, y, params
+            # integers and booleans in an array of objects, as `fit` takes them
+            plain = tidy(labels) if labels.dtype == object else labels
+            return X, y if plain.dtype == labels.dtype else plain, params
         if not len(known):
             raise ValueError(f"y holds no label in its {len(labels)} rows: nothing to score by.")
         params = check_method_params(labels, params, known)

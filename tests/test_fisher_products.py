@@ -67,15 +67,16 @@ def test_kernels_are_those_of_explicit_factors(variant, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("width", [1, 2, 12, 13, 16, 17, 48])
+@pytest.mark.parametrize("width", [1, 2, 12, 13, 16, 17, 30, 48])
 def test_padding_adds_columns_of_zeros(width, dtype):
     columns = torch.randn(3, width, dtype=dtype)
     assert padded(columns, 100) is columns
     found = padded(columns, 10_000)
     assert torch.equal(found[:, :width], columns)
     assert not found[:, width:].any()
-    step = {torch.float32: 16, torch.float64: 12}[dtype]
-    assert found.shape[1] == (1 if width == 1 else -(-width // step) * step)
+    by_width = {1: (1, 1), 2: (16, 12), 12: (16, 12), 13: (16, 24), 16: (16, 24)}
+    by_width |= {17: (24, 24), 30: (32, 36), 48: (48, 48)}
+    assert found.shape[1] == by_width[width][dtype == torch.float64]
 
 
 @pytest.mark.parametrize("n_features", [1, 2, 3, 5, 9])

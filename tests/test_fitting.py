@@ -577,6 +577,9 @@ def test_trap_a_last_batch_of_one_row():
     fit_clone(
         make_net(NormedMLP, classes=range(3), iterator_train__drop_last=True), X[:65], Y[:65]
     )
+    net.set_params(train_split=ValidSplit(5), batch_size=13)
+    with pytest.raises(ValueError, match="what train_split leaves of the 50 labelled rows"):
+        fit_clone(net, X[::3], Y[::3])  # 40 of 50
 
 
 class NormedMLP(MLP):

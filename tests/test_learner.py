@@ -339,6 +339,7 @@ BAD_LESSONS = {
     "no y": (X[:2], None, "target y is None"),
     "kind of label": (X[:2], ["a", "b"], "string labels .*fitted with numeric"),
     "kind of X": ({"a": X[:2]}, Y[:2], "cannot be joined"),
+    "texts": (X[:2].astype(str), Y[:2], "dtypes float64 and <U32 cannot be joined"),
     "regression": (X[:2], [0.5, 1.5], "continuous"),
     "training": (X[:2] + 1e6, Y[:2], "training diverged"),
 }

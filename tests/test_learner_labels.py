@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.exceptions import DataConversionWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_score
 
+from skbait import ActiveLearner, RandomQuery
 from skbait._oracle import Oracle, join
 from skbait.utils.targets import as_vector, has_label, tidy
 
@@ -121,6 +124,38 @@ def test_vectors_that_are_none_are_named(y, message):
 def test_a_column_is_taken_with_scikit_learns_warning():
     with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
         assert as_vector(np.zeros((3, 1), dtype=int), 3).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([3, 1, 2], [3, 1, 2]),
+        (["a", None, "b"], ["a", "b"]),
+        (pd.array([LARGE + 1, pd.NA, 0], dtype="Int64"), [LARGE + 1, 0]),
+    ],
+)
+def test_a_frame_of_one_column_is_a_column(column, expected):
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
+        y = as_vector(pd.DataFrame({"y": column}), 3)
+    assert tidy(y[has_label(y)]).tolist() == expected
+    with pytest.raises(ValueError, match="1d array"):
+        as_vector(pd.DataFrame({"y": column, "z": column}), 3)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [True, False]])
+def test_labels_in_objects_are_scored_with_and_without_marks(labels):
+    X = np.repeat([[0.0], [1.0]], 10, axis=0)
+    y = np.repeat(np.array(labels, dtype=object), 10)
+    y[3] = None
+    learner = ActiveLearner(LogisticRegression(), RandomQuery()).fit(X, y)
+    assert learner.score(X, y) == 1.0
+    assert learner.score(X[5:], y[5:]) == 1.0
+    assert (
+        cross_val_score(
+            learner, X, y, cv=KFold(4, shuffle=True, random_state=0), error_score="raise"
+        ).min()
+        == 1.0
+    )
 
 
 def test_many_classes_in_few_labels_are_no_regression():

@@ -308,6 +308,33 @@ def test_the_legend_names_the_classes(classes, names):
         np.testing.assert_allclose(gray, 0.75)
 
 
+@pytest.mark.parametrize("classes", [3, 12])
+def test_picked_points_have_the_colours_of_their_classes(classes):
+    """With a black edge, as their sign in the legend has it; unless the user says otherwise."""
+    y = np.resize([*range(classes), -1], 60)
+    display = QueryDisplay(chosen=np.arange(20, 34), coordinates=np.eye(60, 2), y=y).plot()
+    display.figure_.canvas.draw()
+    pool = display.pool_.to_rgba(display.pool_.get_array())[20:34, :3]
+    np.testing.assert_allclose(display.chosen_.get_facecolors()[:, :3], pool)
+    assert (display.chosen_.get_edgecolors() == [[0, 0, 0, 1]]).all()
+    sign = display.ax_.get_legend().legend_handles[-1]
+    assert names_in_legend(display)[-1] == "picked"
+    assert sign.get_markerfacecolor() == "none"
+    assert sign.get_markeredgecolor() == "black"
+    display.plot(pool_kw={"cmap": "viridis"})
+    display.figure_.canvas.draw()
+    pool = display.pool_.to_rgba(display.pool_.get_array())[20:34, :3]
+    np.testing.assert_allclose(display.chosen_.get_facecolors()[:, :3], pool)
+    lime, red = matplotlib.colors.to_rgba("lime"), matplotlib.colors.to_rgba("C3")
+    for given, color in (
+        ({"chosen_kw": {"color": "lime"}}, lime),
+        ({"pool_kw": {"c": "0.5"}}, red),
+    ):
+        display.plot(**given)
+        display.figure_.canvas.draw()
+        np.testing.assert_allclose(display.chosen_.get_facecolors(), [color])
+
+
 def test_what_the_user_says_of_the_pool_wins(digits):
     X, y = digits
     query = MarginQuery(LogisticRegression(max_iter=1000)).fit(X[:40], y[:40])

@@ -150,7 +150,7 @@ def own_blocks(left: torch.Tensor, right: torch.Tensor, rank: int) -> torch.Tens
 
 
 def by_numbers(blocks: torch.Tensor) -> torch.Tensor:
-    """Lay small blocks number by number in memory, so that sums go over all rows at once.
+    """Lay blocks of r = 2 number by number in memory, so that sums go over all rows at once.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def by_numbers(blocks: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     torch.Tensor of shape (N, r, m)
-        The same numbers; where r is not 2 the same tensor.
+        The same numbers: for r = 2 a copy, else the tensor itself.
     """
     if blocks.shape[1] != 2:
         return blocks

@@ -194,8 +194,9 @@ def shares_pass(pool: Rows) -> bool:
     Returns
     -------
     bool
-        Where on a CPU reading the features takes longer than multiplying them.
+        Where on a CPU reading the features takes longer than multiplying them. Not for a single
+        column: products with a vector are quicker than those with two.
     """
-    if pool.features.device.type != "cpu":
+    if pool.features.device.type != "cpu" or pool.features.numel() < READ:
         return False
-    return pool.n_columns * pool.rank <= NARROW and pool.features.numel() >= READ
+    return 1 < pool.n_columns * pool.rank <= NARROW

@@ -214,7 +214,9 @@ class DenseForm:
         self._last = row, u, z
         return v.T @ u, v.T @ z
 
-    def add(self, g: torch.Tensor, s: torch.Tensor, out: torch.Tensor, following=None) -> None:
+    def add(
+        self, g: torch.Tensor, s: torch.Tensor, out: torch.Tensor, following: None = None
+    ) -> None:
         """Add the row last coupled to M; write what this does to all candidates.
 
         Parameters
@@ -223,8 +225,8 @@ class DenseForm:
             (I + a_s)⁻¹ and c_s.
         out : torch.Tensor of shape (N, r, 2·r)
             V_x M⁻¹ V_sᵀ and, behind it, V_x M⁻¹FM⁻¹ V_sᵀ, written to.
-        following : int or None
-            Not used by this form.
+        following : None
+            This form takes no guess of the next row: see `FactoredForm.add`.
         """
         row, u, z = self._last
         project(self.pool, torch.cat([u, z], dim=1), out=out)

@@ -25,15 +25,22 @@ from skbait.fisher.kernels import add_squares, kernel
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
-from skbait.fisher.rows import Rows, adjoint, by_features, explicit, project
+from skbait.fisher.rows import BATCHED, Rows, adjoint, by_features, explicit, project
+
+# Rows of a product with their transpose, at most on a CPU: sums in float32.
+LONG = 16384
+# After so many wrong guesses in a row there are no more.
+MISSES = 3
 
 
 class FactoredForm:
     """State of the forward selection without any P×P matrix.
 
     Cost: N·N_F·r²·L·r/2 multiply-adds for the first blocks, where N_F rows make F; then
-    3·N·D·Q·r per step. Memory: N·r·L·r for the labelled kernels during the first blocks, or one
-    P×P matrix, and N·(D + r·Q + 2r²) after; for the removal of m rows (m·r)², or 3·P·m·r.
+    3·N·D·Q·r per step, for which the features are read twice where the next choice is guessed (see
+    `skbait.fisher.cost.shares_pass`) and three times elsewhere. Memory: N·r·L·r for the labelled
+    kernels during the first blocks, or one P×P matrix, and N·(D + r·Q + 3r²) after; for the
+    removal of m rows (m·r)², or 3·P·m·r.
 
     Parameters
     ----------
@@ -48,9 +55,11 @@ class FactoredForm:
         # scores that count as exact are, and come of M's rows themselves: see `DenseForm`
         self.blur = self.doubt = 0.0
         self.differs = False
-        # the next row to be coupled, if that was guessed right, and whether to guess
-        self.foretold: _Row | None = None
+        self.known: _Row | None = None  # the row whose P_x are in `p`, at the present M
+        self.p: torch.Tensor | None = None
+        # whether guesses of the next row are wanted, and how many in a row were wrong
         self.looks_ahead = shares_pass(pool)
+        self.misses = 0
         device = pool.features.device
         if labeled is None:
             h = torch.empty(0, pool.n_features, dtype=EXACT, device=device)
@@ -98,8 +107,8 @@ class FactoredForm:
     def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Blocks of all candidates and their sizes; see `DenseForm.blocks`."""
         features, rank = self.pool.features, self.pool.rank
-        self.p = features.new_empty(len(features), rank, rank)  # P_x of the row last coupled
-        self.foretold = None
+        self.p = features.new_empty(len(features), rank, rank)
+        self.known = None
         if self.by_matrix:
             a, _ = self._diagonal(None)
             c, size_c = quadratic(self.pool, self._sandwich())
@@ -136,13 +145,15 @@ class FactoredForm:
         tuple of torch.Tensor of shape (r, r), float64
             a_s and c_s.
         """
-        if self.foretold is None or self.foretold.position != row:
-            self.foretold = _Row(self.pool, self.precision, row)
-            project(self.pool, self.foretold.u, out=self.p)
-        self.coupled = self.foretold
-        fu, c = self._apply_fisher(self.coupled.u)
-        self.w = self.precision.solve(fu)
-        return self.coupled.v.T @ self.coupled.u, c
+        if self.known is not None:
+            self.misses = 0 if self.known.position == row else self.misses + 1
+            self.looks_ahead = self.looks_ahead and self.misses < MISSES
+        if self.known is None or self.known.position != row:
+            self.known = _Row(self.pool, self.precision, row)
+            project(self.pool, self.known.u, out=self.p)
+        fu, c = self._apply_fisher(self.known.u)
+        self.w = self.precision.solve(fu)  # M⁻¹FM⁻¹V_sᵀ
+        return self.known.v.T @ self.known.u, c
 
     def couplings(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """P_x and Q_x of a few candidates for the row last coupled.
@@ -176,15 +187,15 @@ class FactoredForm:
         following : int or None, default=None
             The row that will probably be coupled next: its first pass shares the last of s.
         """
-        rank, directions = self.pool.rank, self.w
-        self.precision.append(self.coupled.h, self.coupled.a, self.coupled.reduced)
-        self.foretold = None
+        rank, directions, coupled = self.pool.rank, self.w, self.known
+        self.precision.append(coupled.h, coupled.a, coupled.reduced)
+        self.known = None
         if following is not None:
-            self.foretold = _Row(self.pool, self.precision, following)
-            directions = torch.cat([directions, self.foretold.u], dim=1)
+            self.known = _Row(self.pool, self.precision, following)
+            directions = torch.cat([directions, self.known.u], dim=1)
 
         def write(chunk: slice, values: torch.Tensor) -> None:
-            out[chunk, :, :rank] = self.p[chunk]
+            out[chunk, :, :rank] = self.p[chunk]  # those of s, before they are written over
             out[chunk, :, rank:] = values[:, :, :rank]
             if following is not None:
                 self.p[chunk] = values[:, :, rank:]
@@ -281,7 +292,7 @@ class FactoredForm:
         return d
 
     def _apply_fisher(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """F u and uᵀF u of columns u, whose V_x u are known for the candidates."""
+        """F u and uᵀF u of columns u, whose V_x u of the candidates are in `p`."""
         total = torch.zeros_like(u)
         c = torch.zeros(u.shape[1], u.shape[1], dtype=EXACT, device=u.device)
 
@@ -293,8 +304,14 @@ class FactoredForm:
 
         for rows in self.fisher_rows:
             if rows is self.pool:
-                each = rows.n_columns * u.shape[1] * rows.features.element_size()
-                rows.for_chunks(lambda chunk: work(self.pool, chunk, self.p[chunk]), each)
+                numbers = u.shape[1] * (
+                    rows.n_columns * (1 + rows.n_features / BATCHED) + rows.rank
+                )
+                rows.for_chunks(
+                    lambda chunk: work(self.pool, chunk, self.p[chunk]),
+                    int(2 * rows.features.element_size() * numbers),
+                    LONG,
+                )
             else:
                 project(rows, u, partial(work, rows))
         return total / self.total, symmetrise(c / self.total)

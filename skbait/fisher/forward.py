@@ -104,8 +104,8 @@ class Forward:
         self.floor = ROUNDING[self.state.pool.features.dtype]
         # Nothing is known yet of how far the running scores will be off.
         self.error = 4.0 * self.floor
-        a, c, size_a, size_c = self.state.blocks()
-        self.a, self.c = by_numbers(a), by_numbers(c)
+        self.a, self.c, size_a, size_c = self.state.blocks()
+        self.a, self.c = by_numbers(self.a), by_numbers(self.c)
         self.sizes = pairwise(1.0 + size_a), pairwise(size_c)
         pool = self.state.pool
         self._prepare()
@@ -144,8 +144,11 @@ class Forward:
     def _prepare(self) -> None:
         """Memory for what a choice changes, in the dtype of the pass; nothing is looked at yet."""
         pool = self.state.pool
-        shape = len(pool), pool.rank, 2 * pool.rank
-        self.products = by_numbers(pool.features.new_empty(shape))
+        n, rank = len(pool), pool.rank
+        if rank == 2:  # as `by_numbers` has it
+            self.products = pool.features.new_empty(rank, 2 * rank, n).permute(2, 0, 1)
+        else:
+            self.products = pool.features.new_empty(n, rank, 2 * rank)
 
     def _probe(self) -> None:
         """Learn from a few rows how far the first scores are off.
@@ -279,10 +282,13 @@ class Forward:
         self.chosen.append(s)
         self._score()
 
-    def _following(self, s: int, g: torch.Tensor, c_s: torch.Tensor) -> int:
-        """The row that would be chosen after s if only the best now were candidates; a guess."""
-        rows = self.gains.topk(min(FOLLOWED, len(self.gains))).indices
+    def _following(self, s: int, g: torch.Tensor, c_s: torch.Tensor) -> int | None:
+        """Guess which row is chosen after s: the one if only the best now were candidates."""
+        best = self.gains.topk(min(FOLLOWED, len(self.gains)))
+        rows = best.indices[best.values > -torch.inf]
         rows = rows[rows != s]
+        if not len(rows):
+            return None
         a, c = self.a[rows], self.c[rows]
         downdate(a, c, *self.state.couplings(rows), g, c_s)
         return int(rows[gain(a, c)[0].argmax()])

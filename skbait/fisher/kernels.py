@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Kernels between rows, m(x, j) = V_x B V_jᵀ with a matrix B that is never formed."""
+"""Kernels between rows: V_x V_jᵀ, and λ V_x M⁻¹ V_jᵀ without M."""
 
 from __future__ import annotations
 

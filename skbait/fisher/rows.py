@@ -12,8 +12,8 @@ from skbait._backend import EXACT, for_chunks, rows_per_chunk
 
 # Rows at which tall and thin products are fastest on a CPU.
 TALL = 4096
-# Columns that it works out together there.
-BLOCKED = {torch.float32: 16, torch.float64: 12}
+# Columns that it works out together there: at least, and in steps beyond.
+BLOCKED = {torch.float32: (16, 8), torch.float64: (12, 12)}
 # That matters from so many rows on.
 MANY = 2048
 # Rows of the products that a transposed one is the sum of, on a CPU.
@@ -262,7 +262,8 @@ def padded(columns: torch.Tensor, n_rows: int) -> torch.Tensor:
     torch.Tensor of shape (D, m or more)
         The same where it is on a GPU, or the matrix is no tall one.
     """
-    width, step = columns.shape[1], BLOCKED[columns.dtype]
+    width, (least, step) = columns.shape[1], BLOCKED[columns.dtype]
+    step = least if width < least else step
     if columns.device.type != "cpu" or n_rows < MANY or width % step == 0 or width == 1:
         return columns
     return torch.nn.functional.pad(columns, (0, -width % step))

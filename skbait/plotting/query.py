@@ -325,8 +325,8 @@ class QueryDisplay:
             pool |= {"alpha": 0.4, "plotnonfinite": True}
         style = with_defaults(PathCollection, pool, pool_kw)
         self.pool_ = ax.scatter(*at[rows].T, **style)
-        by_class = 0 < len(classes) <= N_COLORS and "label" not in (pool_kw or {})
-        by_class = by_class and style.get("c") is pool["c"]
+        colored = self.y is not None and style.get("c") is pool["c"]
+        by_class = colored and 0 < len(classes) <= N_COLORS and "label" not in (pool_kw or {})
         if n_labeled:
             labeled = {"s": 28, "marker": "x", "color": "black", "linewidths": 1}
             labeled |= {"label": "labelled before"}
@@ -334,15 +334,25 @@ class QueryDisplay:
             self.labeled_ = ax.scatter(*at[self.labeled].T, **labeled)
         chosen = {"s": 42, "edgecolors": "black", "linewidths": 0.8, "label": "picked"}
         several = self._has_rounds()
-        chosen |= {"c": self.rounds, "cmap": "plasma"} if several else {"color": "C3"}
+        if several:
+            chosen |= {"c": self.rounds, "cmap": "plasma"}
+        elif colored:  # as the rows of their classes in the pool
+            chosen |= {"c": pool["c"][self.chosen], "plotnonfinite": True}
+            chosen |= {"cmap": self.pool_.cmap, "norm": self.pool_.norm}
+        else:
+            chosen |= {"color": "C3"}
         style = with_defaults(PathCollection, chosen, chosen_kw)
         self.chosen_ = ax.scatter(*at[self.chosen].T, **style)
+        ringed = colored and not several and style.get("c") is chosen["c"]
         if several and style.get("c") is self.rounds:
             numbers = np.unique(self.rounds)
             ticks = numbers if len(numbers) <= 10 else None
             self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)
         ax.set(xticks=[], yticks=[])
         handles, labels = ax.get_legend_handles_labels()
+        if ringed:
+            ring = Line2D([], [], ls="", marker="o", mfc="none", mec="black", mew=0.8)
+            handles = [ring if each is self.chosen_ else each for each in handles]
         if by_class:  # the pool is its classes, and the rows without a label
             named = {name: handle for handle, name in zip(handles, labels, strict=True)}
             named.pop("pool")

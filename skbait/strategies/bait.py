@@ -215,8 +215,8 @@ class BaitQuery(BaseQuery):
     def _check_params(self, n_classes=None):
         if self.variant == "exp" and n_classes is not None and self.top_c > n_classes:
             raise ValueError(
-                f"top_c={self.top_c} is more than the {n_classes} classes of the estimator; "
-                f"choose at most {n_classes}."
+                f"top_c={self.top_c} is more than the {n_classes} classes that the estimator has "
+                f"seen so far; choose at most {n_classes}, or label rows of more classes first."
             )
 
     def _select(self, view, n):

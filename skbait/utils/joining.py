@@ -80,7 +80,16 @@ def _same_row_shape(parts):
 
 def _join_arrays(parts):
     _same_row_shape(parts)
-    return np.concatenate([np.asarray(part) for part in parts])
+    parts = [np.asarray(part) for part in parts]
+    texts = [part.dtype.kind in "US" for part in parts]
+    if any(texts) and not all(texts) and not any(part.dtype == object for part in parts):
+        # NumPy would make texts of all numbers
+        kinds = " and ".join(dict.fromkeys(str(part.dtype) for part in parts))
+        raise TypeError(
+            f"rows of dtypes {kinds} cannot be joined: every X must hold numbers or texts alike; "
+            "pass X.astype(float) where the texts are numbers."
+        )
+    return np.concatenate(parts)
 
 
 def _join_tensors(parts):

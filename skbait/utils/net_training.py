@@ -180,9 +180,12 @@ def explain_training(net: NeuralNet, X, n_rows: int, error) -> None:
     if "more than 1 value per channel" not in str(error):
         return
     size = net.get_params_for("iterator_train").get("batch_size", net.batch_size)
+    rows = f"the {n_rows} labelled rows"
+    if net.train_split:
+        rows = f"what train_split leaves of {rows}"
     raise ValueError(
-        f"the {n_rows} labelled rows, in batches of batch_size={size}, leave a batch of a single "
-        "row, on which batch normalisation cannot train. Set another batch_size on the net, or "
+        f"{rows}, in batches of batch_size={size}, leave a batch of a single row, on "
+        "which batch normalisation cannot train. Set another batch_size on the net, or "
         "iterator_train__drop_last=True with one that the first labelled rows fill."
     ) from error
 

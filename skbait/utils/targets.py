@@ -81,9 +81,12 @@ def _as_array(y) -> np.ndarray:
         labels = np.asarray(y.data).astype(object)
         labels[np.ma.getmaskarray(y)] = None
         return labels
+    if hasattr(y, "iloc") and getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
+        return _as_array(y.iloc[:, 0])[:, None]  # a frame of pandas with one column
     if hasattr(y, "null_count") and hasattr(y, "to_list") and y.null_count():  # of polars
         return np.array(y.to_list(), dtype=object)
-    nullable = hasattr(y, "isna") and getattr(y.dtype, "kind", "") in ("i", "u", "b")
+    kind = getattr(getattr(y, "dtype", None), "kind", "")
+    nullable = hasattr(y, "isna") and kind in ("i", "u", "b")
     if nullable and y.isna().any():  # of pandas, which would make floats of them
         return np.asarray(y.astype(object))
     array = np.asarray(y)
