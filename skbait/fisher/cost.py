@@ -17,7 +17,7 @@ CACHED_BYTES = 4 * 2**20
 # A matrix M⁻¹FM⁻¹ larger than this is not made.
 MATRIX_BYTES = 512 * 2**20
 # From so many features of all rows on reading them takes longer than guessing the next choice.
-READ = 2.5e6
+READ = 2e6
 # With more columns than this the products cost more than reading what is multiplied.
 NARROW = 40
 
