@@ -150,12 +150,8 @@ def test_labels_in_objects_are_scored_with_and_without_marks(labels):
     learner = ActiveLearner(LogisticRegression(), RandomQuery()).fit(X, y)
     assert learner.score(X, y) == 1.0
     assert learner.score(X[5:], y[5:]) == 1.0
-    assert (
-        cross_val_score(
-            learner, X, y, cv=KFold(4, shuffle=True, random_state=0), error_score="raise"
-        ).min()
-        == 1.0
-    )
+    folds = KFold(4, shuffle=True, random_state=0)
+    assert cross_val_score(learner, X, y, cv=folds, error_score="raise").min() == 1.0
 
 
 def test_many_classes_in_few_labels_are_no_regression():

@@ -25,7 +25,7 @@ from skbait.fisher.kernels import add_squares, kernel
 from skbait.fisher.linalg import inverse, symmetrise
 from skbait.fisher.matrices import mean_fisher, mirror, quadratic
 from skbait.fisher.problem import Problem
-from skbait.fisher.rows import BATCHED, Rows, adjoint, by_features, explicit, project
+from skbait.fisher.rows import BATCHED, Rows, adjoint, by_features, explicit, products, project
 
 # Rows of a product with their transpose, at most on a CPU: sums in float32.
 LONG = 16384
@@ -168,10 +168,10 @@ class FactoredForm:
         tuple of torch.Tensor of shape (m, r, r)
             V_x M⁻¹ V_sᵀ and V_x M⁻¹FM⁻¹ V_sᵀ, in the dtype of the features.
         """
-        pool, rank = self.pool, self.pool.rank
+        pool = self.pool
         flat = by_features(self.w, pool.n_columns).to(pool.features)
-        t = (pool.features.index_select(0, rows) @ flat).view(-1, pool.n_columns, rank)
-        return self.p.index_select(0, rows), pool.coefficients.index_select(0, rows) @ t
+        h, a = pool.features.index_select(0, rows), pool.coefficients.index_select(0, rows)
+        return self.p.index_select(0, rows), products(h, a, flat, pool.rank)
 
     def add(
         self, g: torch.Tensor, s: torch.Tensor, out: torch.Tensor, following: int | None = None

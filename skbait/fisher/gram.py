@@ -14,6 +14,7 @@ import torch
 from skbait.fisher.kernels import kernel
 from skbait.fisher.linalg import cholesky, invert_triangle, symmetrise
 from skbait.fisher.matrices import panels
+from skbait.fisher.rows import by_features, products
 
 # A product smaller than this on one side is not worth cutting into panels.
 WIDE = 128
@@ -119,8 +120,7 @@ class GramPrecision:
             n_columns, m = a.shape[2], u.shape[1]
             # as rows: BLAS is faster this way round where they are few
             if reduced is None:
-                flat = u.view(n_columns, -1, m).permute(1, 0, 2).reshape(-1, n_columns * m)
-                wu = torch.bmm(a, (h @ flat).view(-1, n_columns, m)).view(-1, m)  # (n·r, m)
+                wu = products(h, a, by_features(u, n_columns), m).view(-1, m)  # (n·r, m)
                 reduced = (wu.T @ root_inverse.T).T
             alpha = (reduced.T @ root_inverse).T
             t = torch.bmm(a.mT, alpha.reshape(-1, self.rank, m))  # (n, Q, m)
@@ -142,14 +142,13 @@ class GramPrecision:
         reduced : torch.Tensor of shape (n·r, r), float64
             What `reduce` gives for the row.
         """
-        h, a = features, coefficients
         m = self.n * self.rank
         new = slice(m, m + self.rank)
-        block = kernel(h, a, h, a)
+        block = kernel(features, coefficients, features, coefficients)
         block.diagonal().add_(self.regularization)
         block = symmetrise(block - reduced.T @ reduced)
         corner = invert_triangle(cholesky(block, name="Gram block of the chosen row"))
         self.root_inverse[new, :m] = -corner @ (reduced.T @ self.root_inverse[:m, :m])
         self.root_inverse[new, new] = corner
-        self.features[self.n], self.coefficients[self.n] = h[0], a[0]
+        self.features[self.n], self.coefficients[self.n] = features[0], coefficients[0]
         self.n += 1

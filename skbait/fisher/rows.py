@@ -209,14 +209,11 @@ def project(
     """
     n_columns, m = rows.n_columns, directions.shape[1]
     dtype = EXACT if exact else rows.features.dtype
-    width = n_columns * m
     flat = padded(by_features(directions, n_columns).to(dtype), len(rows))
-    scalar = n_columns == rows.rank == 1
 
     def one(chunk: slice) -> None:
         h, a = rows.exact(chunk) if exact else (rows.features[chunk], rows.coefficients[chunk])
-        t = (h @ flat)[:, :width].view(-1, n_columns, m)
-        values = t.mul_(a) if scalar else torch.bmm(a, t)
+        values = products(h, a, flat, m)
         if out is not None:
             out[chunk] = values
         if work is not None:
@@ -225,6 +222,32 @@ def project(
     numbers = flat.shape[1] + m * rows.rank + (rows.n_features if exact else 0)
     # tall and thin products lose speed beyond some thousand rows
     rows.for_chunks(one, dtype.itemsize * numbers, TALL)
+
+
+def products(
+    features: torch.Tensor, coefficients: torch.Tensor, flat: torch.Tensor, m: int
+) -> torch.Tensor:
+    """V_x u of some rows, for columns u.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n, D)
+        h.
+    coefficients : torch.Tensor of shape (n, r, Q)
+        A.
+    flat : torch.Tensor of shape (D, Q·m or more)
+        The columns as `by_features` gives them; what `padded` adds is not looked at.
+    m : int
+        Their number.
+
+    Returns
+    -------
+    torch.Tensor of shape (n, r, m)
+        Products, in the dtype of all three.
+    """
+    n, rank, n_columns = coefficients.shape
+    t = (features @ flat)[:, : n_columns * m].view(n, n_columns, m)
+    return t.mul_(coefficients) if n_columns == rank == 1 else torch.bmm(coefficients, t)
 
 
 def by_features(directions: torch.Tensor, n_columns: int) -> torch.Tensor:
