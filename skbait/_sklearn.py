@@ -12,12 +12,12 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
     InvalidParameterError,
     RealNotInt,
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
 from sklearn.utils.validation import _check_method_params as check_method_params
 
@@ -36,3 +36,11 @@ __all__ = [
     "set_random_states",
     "validate_parameter_constraints",
 ]
+
+
+class Interval(_Interval):
+    """A range of numbers, of which True and False are none, though Python has them for 1 and 0."""
+
+    def is_satisfied_by(self, val):
+        """Return whether a value is a number in the range."""
+        return not isinstance(val, bool) and super().is_satisfied_by(val)

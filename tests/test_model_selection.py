@@ -250,6 +250,7 @@ def test_a_comparison_that_fails_altogether_has_scores_to_be_missed(
         ({"strategies": ["random", "random"]}, "'random' more than once"),
         ({"strategies": ["rondom"]}, "Did you mean 'random'"),
         ({"seeds": 0}, "seeds=0"),
+        ({"seeds": True}, "seeds=True"),
         ({"seeds": [1, 1]}, r"seeds=\[1, 1\]"),
         ({"test_size": 1.5}, "test_size=1.5"),
         ({"test_size": 400}, "test_size=400 and val_size=None leave none of the 400"),

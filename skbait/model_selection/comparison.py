@@ -248,7 +248,7 @@ def _named_datasets(X, y, X_test, y_test):
 
 def _as_seeds(seeds):
     """Return a list of different seeds."""
-    if isinstance(seeds, Integral) and seeds >= 1:
+    if isinstance(seeds, Integral) and not isinstance(seeds, bool) and seeds >= 1:
         return list(range(seeds))
     listed = list(seeds) if isinstance(seeds, Iterable) else []
     whole = all(isinstance(seed, Integral) and 0 <= seed < 2**32 for seed in listed)

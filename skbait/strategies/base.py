@@ -24,7 +24,6 @@ from skbait._backend import resolve_device
 from skbait._sklearn import (
     HasMethods,
     Interval,
-    InvalidParameterError,
     RealNotInt,
     validate_parameter_constraints,
 )
@@ -360,11 +359,6 @@ class BaseQuery(BaseEstimator, metaclass=ABCMeta):
         validate_parameter_constraints(
             self._parameter_constraints, params, caller_name=type(self).__name__
         )
-        if isinstance(self.subset_size, (bool, np.bool_)):
-            raise InvalidParameterError(
-                f"The 'subset_size' parameter of {type(self).__name__} must be an int, a float or "
-                f"None. Got {self.subset_size!r} instead."
-            )
         resolve_device(self.device)
 
     def _check_settings(self):
