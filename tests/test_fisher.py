@@ -15,6 +15,7 @@ from fisher_problems import one_thread as one_thread  # autouse
 from skbait._backend import for_chunks
 from skbait.fisher import select
 from skbait.fisher.factors import binary_factor, contrast_basis, exact_factor, exp_factor
+from skbait.fisher.forward import Forward
 
 FORMS = ["dense", "factored"]
 
@@ -475,14 +476,20 @@ class TestBadArguments:
             ({"regularization": 0.0}, "regularization"),
             ({"kappa": 0.0}, "kappa"),
             ({"kappa": float("inf")}, "kappa"),
+            ({"kappa": "small"}, "kappa='small' must be a number"),
+            ({"regularization": None}, "regularization=None"),
             ({"oversample": 0.5}, "oversample"),
+            ({"oversample": "twice"}, "oversample='twice' must be a number"),
+            ({"top_c": 1.5}, "top_c=1.5 must be an integer"),
+            ({"fisher_samples": 3.5}, "fisher_samples=3.5 must be an integer or None"),
+            ({"chunk_size": 0}, "chunk_size=0 must be at least 1, or None"),
         ],
     )
     def test_options(self, options, match):
         with pytest.raises(ValueError, match=match):
             select(*random_rows().args, 3, **options)
 
-    @pytest.mark.parametrize("n", [0, -1, 41])
+    @pytest.mark.parametrize("n", [0, -1, 41, 2.5, True])
     def test_n(self, n):
         with pytest.raises(ValueError, match=str(n)):
             select(*random_rows().args, n)
@@ -493,6 +500,13 @@ class TestBadArguments:
             select(rows.h, rows.p[:39], rows.h_labeled, rows.p_labeled, 3)
         with pytest.raises(ValueError, match="feature"):
             select(rows.h, rows.p, rows.h_labeled[:, :2], rows.p_labeled, 3)
+        with pytest.raises(ValueError, match="features has no columns"):
+            select(rows.h[:, :0], rows.p, None, None, 3)
+        with pytest.raises(ValueError, match="features holds complex"):
+            select(rows.h.to(torch.complex64), rows.p, None, None, 3)
+        for labeled in ((rows.h_labeled, None), (None, rows.p_labeled)):
+            with pytest.raises(ValueError, match="labeled_features and labeled_probabilities"):
+                select(rows.h, rows.p, *labeled, 3)
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
     def test_not_finite(self, bad):
@@ -500,6 +514,25 @@ class TestBadArguments:
         rows.h[3, 1] = bad
         with pytest.raises(ValueError, match=r"(?i)nan|inf|finite"):
             select(*rows.args, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_features_that_are_no_floats(dtype, seed):
+    rows = random_rows(seed=seed)
+    whole = [(10 * h.abs()).to(dtype) for h in (rows.h, rows.h_labeled)]
+    got = select(whole[0], rows.p, whole[1], rows.p_labeled, 5)
+    expected = select(whole[0].double(), rows.p, whole[1].double(), rows.p_labeled, 5)
+    assert torch.equal(got.positions, expected.positions)
+
+
+def test_as_many_steps_as_oversample_says(monkeypatch):
+    """1.16 times 25 is 28.999... in floats."""
+    steps = []
+    right = Forward.run
+    monkeypatch.setattr(Forward, "run", lambda self, n: steps.append(n) or right(self, n))
+    for n, oversample in ((25, 1.16), (10, 1.0), (10, 1e308), (7, 1.5)):
+        select(*random_rows().args, n, oversample=oversample)
+    assert steps == [29, 10, 40, 10]
 
 
 def test_rows_helper_is_what_the_reference_sees():
@@ -517,7 +550,7 @@ def test_rows_helper_is_what_the_reference_sees():
 def test_too_large_a_problem_is_refused_before_it_is_begun(seed, monkeypatch):
     """Of exact with very many classes the factors alone may be more than there is memory."""
     rows = random_rows(seed=seed, n_pool=50, n_classes=8)
-    monkeypatch.setattr("skbait.fisher.selection.memory_bytes", lambda device: 8.0 * 50 * 7 * 6)
+    monkeypatch.setattr("skbait.fisher.checks.memory_bytes", lambda device: 8.0 * 50 * 7 * 6)
     with pytest.raises(MemoryError, match=r"variant='exact' takes .* GB for the factors of 50 "):
         select(*rows.args, 3, variant="exact")
     assert len(select(*rows.args, 3).positions) == 3

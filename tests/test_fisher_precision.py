@@ -237,6 +237,32 @@ def test_regularization_that_overflows_is_refused(form, dtype):
             select(*rows.args, 3, regularization=regularization, form=form)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("variant", ["exp", "exact", "binary"])
+def test_a_large_regularization_leaves_the_order_of_what_rows_tell(variant, dtype, form, seed):
+    """Without the first labels, and whatever its size: scores are of tr(F·I(x)) / λ² then."""
+    rows = random_rows(seed=seed).map(lambda t: t.to(dtype))
+    options = {"variant": variant, "form": form}
+    large, larger, largest = (
+        select(*rows.args, 5, regularization=regularization, **options)
+        for regularization in (1e14, 1e60, 1e300)
+    )
+    assert large.positions.tolist() == larger.positions.tolist() == largest.positions.tolist()
+    torch.testing.assert_close(larger.gains * 1e92, large.gains, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kappa", [1e-7, 1e-8, 1e-9, 1e-10])
+@pytest.mark.parametrize("variant", ["exp", "binary"])
+def test_what_rounding_ate_is_not_taken_for_nothing(variant, kappa, form):
+    """In float64 too: once the first row is chosen, the scores of the others are lost in it."""
+    h = torch.ones(5, 1, dtype=torch.float64)
+    p = torch.tensor([[1.0, 0.0], [0.6, 0.4], [1.0, 0.0], [1.0, 0.0], [0.8, 0.2]])
+    options = {"variant": variant, "kappa": kappa, "oversample": 1.0, "form": form}
+    assert select(h, p, None, None, 2, **options).positions.tolist() == [1, 4]
+
+
 def test_regularization_that_float64_cannot_resolve_warns():
     rows = random_rows(seed=101)
     with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):

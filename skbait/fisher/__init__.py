@@ -5,7 +5,8 @@ This package knows nothing of scikit-learn or skorch: features and probabilities
 positions come out.
 """
 
+from skbait.fisher.checks import WEIGHTINGS
 from skbait.fisher.factors import VARIANTS
-from skbait.fisher.selection import WEIGHTINGS, Selection, select
+from skbait.fisher.selection import Selection, select
 
 __all__ = ["VARIANTS", "WEIGHTINGS", "Selection", "select"]

@@ -196,9 +196,8 @@ class Forward:
         doubt = self._doubt()
         highest = self.gains + doubt
         if not top > 0.0:
-            if self._in_float32() and bool((highest > 0.0).any()):
-                self._renew()
-                return self._best()
+            if bool((highest > 0.0).any()) and self._renew():
+                return self._best()  # rounding may have eaten what there is
             # no row has any information left: pool order
             return int(self._is_open().to(torch.uint8).argmax()), 0.0
         near = torch.nonzero(highest >= (self.gains - doubt).max())[:, 0]
@@ -235,6 +234,8 @@ class Forward:
         """Tell whether even exact scores leave open which is the best, so much has cancelled."""
         best = exact.max()
         off = EXACT_ROUNDING * spreads
+        if not best > 0.0:  # nothing left, or nothing that rounding has left
+            return bool((off > 0.0).any())
         open_ = (exact + off >= (exact - off).max()) & (exact < best - TIE * best.abs())
         return bool(open_.any())
 

@@ -10,13 +10,22 @@ from functools import partial
 
 import torch
 
-from skbait._backend import EXACT, for_chunks, memory_bytes, rows_per_chunk, working_dtype
+from skbait._backend import EXACT, for_chunks, rows_per_chunk, working_dtype
 from skbait.fisher import backward
 from skbait.fisher.ahead import ForwardAhead
+from skbait.fisher.checks import (
+    as_floats,
+    as_number,
+    check_alike,
+    check_arguments,
+    check_finite,
+    check_memory,
+    check_rows,
+)
 from skbait.fisher.cost import cheaper_form
 from skbait.fisher.dense import DenseForm
 from skbait.fisher.factored import FactoredForm
-from skbait.fisher.factors import VARIANTS, factor, n_parameters
+from skbait.fisher.factors import factor, n_parameters
 from skbait.fisher.forward import Forward
 from skbait.fisher.problem import Problem
 from skbait.fisher.rows import Rows
@@ -24,13 +33,12 @@ from skbait.fisher.rows import Rows
 KAPPA = 0.1
 """κ in λ = κ · tr(F) / P, by default."""
 
-FORMS = ("auto", "dense", "factored")
-WEIGHTINGS = ("posterior", "original")
-
 # Below this fraction of tr(F) a λ is lost in the rounding of M: the two forms begin to differ.
 RESOLVED = 1e-11
 # Below this one its square, by which scores are divided, is none any more.
 LEAST = 1e-100
+# Beyond this one choices do not depend on it, and gains fall with its square.
+MOST = 1e30
 
 
 @dataclass(frozen=True)
@@ -138,12 +146,14 @@ def select(
     Raises
     ------
     ValueError
-        If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa` or
-        `fisher_samples` is out of range, λ is below 1e-100 of tr(F), the features hold NaN or
-        infinite numbers, or the probabilities of a row are all zero.
-
+        If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa`,
+        `fisher_samples` or `chunk_size` is out of range, λ is below 1e-100 of tr(F), the features
+        hold NaN or infinite numbers or have no columns, the probabilities of a row are all zero,
+        or only one half of the labelled rows is given.
     MemoryError
         If the factors of the pool alone are more than the device can hold.
+    ArithmeticError
+        If λ is so small, far below what is warned of, that rounding leaves a matrix indefinite.
 
     Warns
     -----
@@ -171,21 +181,37 @@ def select(
     >>> select(features, probabilities, None, None, 2).positions
     tensor([1, 0])
     """
-    _check_rows("", features, probabilities)
+    features, probabilities = as_floats(features), as_floats(probabilities)
+    labeled_features = as_floats(labeled_features)
+    labeled_probabilities = as_floats(labeled_probabilities)
+    check_rows("", features, probabilities)
     n_pool, n_classes = probabilities.shape
+    if (labeled_features is None) != (labeled_probabilities is None):
+        raise ValueError("pass both of labeled_features and labeled_probabilities, or neither.")
     n_labeled = 0 if labeled_features is None else len(labeled_features)
     if n_labeled:
-        _check_rows("labeled_", labeled_features, labeled_probabilities)
-        _check_alike(features, probabilities, labeled_features, labeled_probabilities)
-    _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples)
+        check_rows("labeled_", labeled_features, labeled_probabilities)
+        check_alike(features, probabilities, labeled_features, labeled_probabilities)
+    check_arguments(
+        n,
+        n_pool,
+        n_classes,
+        variant,
+        top_c,
+        weighting,
+        oversample,
+        form,
+        fisher_samples,
+        chunk_size,
+    )
     make_factor = partial(factor, variant=variant, top_c=top_c)
-    _check_memory(n_pool * make_factor(probabilities[:1]).numel(), features, variant)
+    check_memory(n_pool * make_factor(probabilities[:1]).numel(), features, variant)
 
     sources = [(features, probabilities), (labeled_features, labeled_probabilities)]
     sources = sources[: 2 if n_labeled else 1]
     drawn = _draw(n_pool + n_labeled, fisher_samples, generator)
     sources, norms, unit = _in_range(sources)
-    _check_finite(sources, norms)
+    check_finite(sources, norms)
     trace = _mean_trace(sources, norms, make_factor)
     if trace < sys.float_info.min:  # not even one over it is a number
         trace = 0.0
@@ -221,8 +247,12 @@ def select(
     # Everything is relative to the weight of a candidate, which becomes 1.
     weight = 1.0 if weighting == "posterior" else n / (n_labeled + n)
     labeled_weight = 1.0 if weighting == "posterior" else 1.0 / n
-    n_steps = min(n_pool, int(oversample * n))
-    problem = Problem(pool, labeled, fisher_rows, lam * scale**2 / weight, labeled_weight, n_steps)
+    n_steps = int(
+        min(n_pool, oversample * n * (1.0 + sys.float_info.epsilon))
+    )  # 28.999... steps are 29
+    prior = lam * scale**2 / weight
+    held = min(prior, MOST)
+    problem = Problem(pool, labeled, fisher_rows, held, labeled_weight, n_steps)
     if form == "auto":
         form = cheaper_form(problem)
     state = DenseForm(problem) if form == "dense" else FactoredForm(problem)
@@ -230,7 +260,7 @@ def select(
     # where a pass over the pool is bound by reading it, choices share one
     ahead = form == "dense" and pool.n_columns == 1
     forward = ForwardAhead(state) if ahead else Forward(state)
-    gains = forward.first_gains() / weight
+    gains = forward.first_gains() / weight * (held / prior) ** 2
     chosen = torch.tensor(forward.run(n_steps), dtype=torch.int64, device=features.device)
     if n_steps > n:
         groups = forward.twins.groups[chosen].tolist()
@@ -267,8 +297,6 @@ def _in_range(sources):
     are no numbers or lose their digits; then they come in float64.
     """
     norms = [_row_norms(h) for h, _ in sources]
-    if not sources[0][0].shape[1]:
-        return sources, norms, 1.0
     if 1e-12 < max(float(norm.max()) for norm in norms) < 1e12:
         return sources, norms, 1.0
     unit = max(float(h.abs().max()) for h, _ in sources)
@@ -303,85 +331,17 @@ def _regularization(
     regularization: float | str, kappa: float, trace: float, size: int, unit: float
 ) -> float:
     """λ for features in a unit; what is given is absolute."""
-    if not 0.0 < kappa < float("inf"):
+    if not 0.0 < as_number("kappa", kappa) < float("inf"):
         raise ValueError(f"kappa={kappa!r} must be a positive finite number.")
     if isinstance(regularization, str) and regularization == "auto":
         # no row has any information: every choice is as good, and any λ will do
         return kappa * trace / size if trace > 0.0 else 1.0
-    if isinstance(regularization, str) or not 0.0 < float(regularization) < float("inf"):
+    try:
+        given = float(regularization)
+    except (TypeError, ValueError):
+        given = 0.0
+    if not 0.0 < given < float("inf"):
         raise ValueError(
             f"regularization={regularization!r} must be 'auto' or a positive finite number."
         )
     return float(regularization) / unit / unit
-
-
-def _check(n, n_pool, n_classes, variant, top_c, weighting, oversample, form, fisher_samples):
-    if not 1 <= n <= n_pool:
-        raise ValueError(f"n={n} must lie between 1 and the {n_pool} rows of the pool.")
-    for name, value, allowed in (
-        ("variant", variant, VARIANTS),
-        ("weighting", weighting, WEIGHTINGS),
-        ("form", form, FORMS),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(allowed)}.")
-    if variant == "exp" and not 1 <= top_c <= n_classes:
-        raise ValueError(f"top_c={top_c} must lie between 1 and the {n_classes} classes.")
-    if not 1.0 <= oversample < float("inf"):
-        raise ValueError(f"oversample={oversample} must be a finite number of at least 1.")
-    if fisher_samples is not None and fisher_samples < 1:
-        raise ValueError(f"fisher_samples={fisher_samples} must be at least 1, or None.")
-
-
-def _check_memory(n_numbers: int, features: torch.Tensor, variant: str) -> None:
-    """Raise where the factors of the pool alone are more than the device can hold."""
-    n_bytes = n_numbers * working_dtype(features.dtype).itemsize
-    available = memory_bytes(features.device)
-    if n_bytes > available:
-        raise MemoryError(
-            f"variant={variant!r} takes {n_bytes / 1e9:.3g} GB for the factors of "
-            f"{len(features)} rows, and there are {available / 1e9:.3g} GB: take variant='exp' or "
-            "'binary', or fewer rows (subset_size)."
-        )
-
-
-def _check_rows(prefix: str, features: torch.Tensor, probabilities: torch.Tensor) -> None:
-    """Raise for one set of rows whose tensors are not what they must be."""
-    names = f"{prefix}features", f"{prefix}probabilities"
-    if features.ndim != 2 or probabilities.ndim != 2 or probabilities.shape[1] < 2:
-        raise ValueError(
-            f"{names[0]} must have shape (N, D) and {names[1]} (N, K) with K >= 2; "
-            f"got {tuple(features.shape)} and {tuple(probabilities.shape)}."
-        )
-    if len(features) != len(probabilities):
-        raise ValueError(
-            f"{names[0]} has {len(features)} rows but {names[1]} has {len(probabilities)}."
-        )
-
-
-def _check_finite(sources, norms) -> None:
-    """Raise for numbers that are none (seen in the norms), and rows without probability."""
-    for prefix, (_, p), norm in zip(("", "labeled_"), sources, norms, strict=False):
-        for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
-            if not bool(torch.isfinite(values).all()):
-                raise ValueError(f"{name} holds NaN or infinite numbers.")
-        if not bool((p.sum(dim=1) > 0.0).all()):
-            raise ValueError(f"{prefix}probabilities holds a row without any probability.")
-
-
-def _check_alike(features, probabilities, labeled_features, labeled_probabilities) -> None:
-    """Raise where pool and labelled rows are not of one kind."""
-    for what, one, other in (
-        ("features", features, labeled_features),
-        ("probabilities", probabilities, labeled_probabilities),
-    ):
-        if one.shape[1] != other.shape[1]:
-            raise ValueError(
-                f"the pool has {one.shape[1]} {what} a row but the labelled rows "
-                f"{other.shape[1]}; both must come from one fitted estimator."
-            )
-    if features.dtype != labeled_features.dtype:
-        raise ValueError(
-            f"features are {features.dtype} but labeled_features {labeled_features.dtype}; "
-            "pass both in one dtype."
-        )
