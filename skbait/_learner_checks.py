@@ -11,7 +11,7 @@ from skbait.laplace import LaplaceClassifier
 from skbait.strategies import BaseQuery, BossQuery
 from skbait.strategies._checks import size_of_subset
 from skbait.utils.finite import check_finite
-from skbait.utils.introspection import takes_nan
+from skbait.utils.introspection import check_refits, takes_nan
 from skbait.utils.nets import predicts_outputs
 
 
@@ -27,6 +27,8 @@ def check_classifier(estimator):
     ------
     InvalidParameterError
         If it is a regressor or a plain net of skorch, or has no `predict` and can get none.
+    ValueError
+        If it is a search that keeps no best estimator, or around one.
     TypeError
         If it is a `LaplaceClassifier` of something without a linear last layer.
     """
@@ -48,6 +50,7 @@ def check_classifier(estimator):
             f"{type(estimator).__name__} with skorch's NeuralNet, whose predict gives the outputs "
             "of the module: use NeuralNetClassifier(module, criterion=...) instead."
         )
+    check_refits(estimator)
     if isinstance(estimator, LaplaceClassifier):
         estimator._check_estimator(estimator._own_estimator())
 

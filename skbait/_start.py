@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skbait.utils.data import num_rows, take_rows
+from skbait.utils.finite import check_finite
 
 
 def start(X, oracle, *, initial, budget, batch_size, estimator, seeds):
@@ -97,6 +98,14 @@ def _choose_unseen(strategy, X, pool, n, estimator, seeds):
             f"initial={strategy!r} has to fit {type(own).__name__}, and before the first labels "
             "there is nothing to fit it on: pass FrozenEstimator(trained model) as its estimator, "
             "or leave that out, so that the rows themselves are the features."
+        )
+    if needs and own is None:
+        check_finite(
+            take_rows(X, pool),
+            owner=f"initial={strategy!r}",
+            positions=pool,
+            advice="it sees the rows themselves, not what a Pipeline makes of them. Fill in what "
+            "is missing before, or begin with a number of rows",
         )
     strategy = seeds.settle(clone(strategy), "start", 1)
     if not needs and strategy.get_params(deep=False).get("estimator", strategy) is None:

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.metrics import accuracy_score, log_loss, make_scorer, top_k_accuracy_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
@@ -681,3 +684,44 @@ def test_initial_rows_by_a_strategy_that_needs_features_only(rng):
 
 def _flat(X):
     return X.reshape(len(X), -1)
+
+
+def test_the_first_row_that_is_not_finite_is_named_by_its_place_in_X():
+    gaps, y = X.copy(), Y.copy()
+    y[:40] = -1
+    gaps[50, 1] = np.nan
+    learner = ActiveLearner(
+        make_pipeline(SimpleImputer(), LogisticRegression()),
+        MarginQuery(),
+        initial=TypiClustQuery(),
+        budget=40,
+        random_state=0,
+    )
+    with pytest.raises(ValueError, match=r"X contains NaN, first in row 50.*TypiClustQuery\(\)"):
+        learner.fit(gaps, y)
+    assert learner.set_params(initial=RandomQuery()).fit(gaps, y).n_labels_ == 40
+
+
+@pytest.mark.parametrize("strategy", [RandomQuery(), MarginQuery(), BaitQuery()])
+def test_a_search_without_a_best_estimator_is_told_before_it_is_trained(strategy):
+    search = GridSearchCV(Untrained(), {"C": [0.1, 1.0]}, refit=False)
+    with pytest.raises(ValueError, match="refit=False; set refit=True"):
+        cycle(strategy, estimator=search).fit(X, Y)
+
+
+def test_a_failed_training_tells_of_its_labels():
+    """Beneath the error: too few of a class are often why."""
+    calibrated = CalibratedClassifierCV(LogisticRegression(), cv=3)
+    learner = ActiveLearner(calibrated, RandomQuery())
+    y = np.repeat(["a", "b"], [8, 2])
+    with pytest.raises(ValueError, match="less than 3 examples") as failed:
+        learner.fit(X[:10], y)
+    (note,) = failed.value.__notes__
+    assert (
+        note == "The training had 10 labelled rows of 2 classes; the rarest, 'b', has 2 of them."
+    )
+
+
+class Untrained(LogisticRegression):
+    def fit(self, X, y):
+        raise AssertionError("trained")

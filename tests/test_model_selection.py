@@ -75,6 +75,17 @@ def assert_same(one, other, *, but=TIMES):
 # Runs
 
 
+def test_a_file_that_cannot_be_written_is_told_before_the_first_training(tmp_path, digits):
+    class Trained(LogisticRegression):
+        def fit(self, X, y):
+            raise AssertionError("trained")
+
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "results.jsonl"):
+        with pytest.raises(OSError, match=r"results_path=.* cannot be written to"):
+            small(*digits, estimator=Trained(), results_path=path)
+
+
 def test_a_row_a_round_in_a_fixed_order(digits):
     results = small({"one": digits, "two": (digits[0][:200], digits[1][:200])}, n_jobs=None)
     assert list(results.columns) == [

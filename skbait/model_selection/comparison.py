@@ -262,6 +262,7 @@ def _as_seeds(seeds):
 
 def _play(runs, file, n_jobs, on_error, progress):
     """Return the records of runs, in their order, made now or read from a file."""
+    file.prepare()
     keys = [(run.setting, run.dataset.name, run.name, run.seed) for run in runs]
     found = {key: record for key, record in file.read().items() if not record.error}
     todo = [run for key, run in zip(keys, runs, strict=True) if key not in found]

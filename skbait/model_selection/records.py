@@ -70,6 +70,20 @@ class ResultsFile:
     def __init__(self, path):
         self.path = None if path is None else Path(path)
 
+    def prepare(self):
+        """Make the file if there is none, before anything is run that is to be stored."""
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.open("ab").close()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"results_path={str(self.path)!r} cannot be written to ({error.strerror}): name a "
+                "file in a folder of yours",
+            ) from error
+
     def read(self):
         """Return the records by their keys; of several with one key the last."""
         if self.path is None or not self.path.exists():
@@ -96,7 +110,6 @@ class ResultsFile:
         """Append a record, and have it on the disk when this returns."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
             _cut_unfinished_line(file)
             file.write(record.as_line().encode())

@@ -132,7 +132,7 @@ def rows_as_features(X, device: torch.device | None = None) -> torch.Tensor:
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"the rows of X cannot be used as features without a model ({error}): encode them as "
-            "numbers, or pass an estimator that makes features of them."
+            "numbers, by a transformer say, or pass a FrozenEstimator around a trained classifier."
         ) from error
     return features.reshape(len(features), -1)
 

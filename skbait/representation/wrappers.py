@@ -20,7 +20,7 @@ from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, blocks_of
 from skbait.utils.data import num_rows, without_gradients
 from skbait.utils.fitting import EncodedClassifier
-from skbait.utils.introspection import hands_on_X
+from skbait.utils.introspection import check_refits, hands_on_X
 
 # Wrappers that hand X on as it is, with the attribute that holds the fitted estimator. The
 # probabilities of each are those of what it holds.
@@ -39,11 +39,7 @@ def _attribute_of(wrapper) -> str:
 
 def _inside(wrapper):
     """Return the fitted estimator that a transparent wrapper holds."""
-    if isinstance(wrapper, BaseSearchCV) and not wrapper.refit:
-        raise ValueError(
-            f"{type(wrapper).__name__} has no best estimator, since refit={wrapper.refit!r}; "
-            "set refit=True."
-        )
+    check_refits(wrapper)
     check_is_fitted(wrapper)
     return getattr(wrapper, _attribute_of(wrapper))
 

@@ -19,7 +19,7 @@ from skbait.representation import can_give_head, can_represent
 from skbait.representation.base import unknown_part
 from skbait.utils.data import is_table, kind_of, num_rows, row_shape, take_rows
 from skbait.utils.finite import check_finite
-from skbait.utils.introspection import layers_of
+from skbait.utils.introspection import check_refits, layers_of
 from skbait.utils.targets import UNLABELED, has_label
 from skbait.utils.validation import check_number_of_rows
 
@@ -41,6 +41,7 @@ def check_model(model, needs, *, owner):
             f"{owner}._needs names {sorted(unknown)}, and a strategy may need {sorted(NEEDS)}: "
             "that is a bug in it."
         )
+    check_refits(model)
     if is_open(model):
         return  # what it will hold is known once it is fitted
     while isinstance(model, (FrozenEstimator, BaseSearchCV)):
@@ -48,13 +49,15 @@ def check_model(model, needs, *, owner):
     if "features" in needs and not can_represent(model):
         part, name = unknown_part(model, can_represent)
         instead = "use a strategy that needs probabilities only, such as MarginQuery"
+        wanted = "last-layer features and probabilities"
         if needs == {"features"}:
+            wanted = "features"
             instead = (
                 "outside of a learner, leave estimator=None where the rows of X are features "
-                "themselves"
+                "themselves, or what a transformer makes of them"
             )
         raise TypeError(
-            f"{owner} needs last-layer features and probabilities, and skbait does not know how "
+            f"{owner} needs {wanted}, and skbait does not know how "
             f"to take them from {name}. Use a classifier with a linear last layer and "
             "predict_proba (LogisticRegression, SGDClassifier(loss='log_loss'), MLPClassifier, a "
             f"skorch net), give {owner} one of its own as its estimator, register a function for "

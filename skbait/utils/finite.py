@@ -14,8 +14,13 @@ from skbait.utils.data import kind_of, num_rows, on_host, row_shape, take_rows
 
 __all__ = ["check_finite"]
 
+ADVICE = (
+    "leave such rows out, or fill in what is missing (a Pipeline with an imputer as its first "
+    "step takes NaN)"
+)
 
-def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None:
+
+def check_finite(X, *, name="X", owner="This estimator", positions=None, advice=ADVICE) -> None:
     """Raise if a number in X is NaN or infinite; read X in chunks, once.
 
     Parameters
@@ -29,6 +34,8 @@ def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None
         Who asks, for an error.
     positions : ndarray of int of shape (n_rows,) or None, default=None
         What an error calls the rows, where they were taken out of others; None: by their number.
+    advice : str
+        What an error says is to be done.
 
     Raises
     ------
@@ -57,8 +64,9 @@ def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None
         return
     kind = kind_of(X)
     if kind == "dict":
+        how = {"owner": owner, "positions": positions, "advice": advice}
         for key, value in X.items():
-            check_finite(value, name=f"{name}[{key!r}]", owner=owner, positions=positions)
+            check_finite(value, name=f"{name}[{key!r}]", **how)
         return
     if kind in ("dataset", "list"):
         return
@@ -78,8 +86,7 @@ def check_finite(X, *, name="X", owner="This estimator", positions=None) -> None
             row = start + row if positions is None else positions[start + row]
             raise ValueError(
                 f"Input {name} contains {what}, first in row {row}. {owner} needs finite numbers: "
-                "leave such rows out, or fill in what is missing (a Pipeline with an imputer as "
-                "its first step takes NaN)."
+                f"{advice}."
             )
 
 

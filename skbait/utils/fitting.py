@@ -139,11 +139,29 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
         processes,
         read_only_arrays_allowed(),
     ):
-        if net is None or y is None:
-            fresh.fit(X, y, **fit_params)
-            check_trained(fresh)
-            return fresh
-        return _fit_with_net(estimator, fresh, X, column_or_1d(y), classes, fit_params)
+        try:
+            if net is None or y is None:
+                fresh.fit(X, y, **fit_params)
+                check_trained(fresh)
+                return fresh
+            return _fit_with_net(estimator, fresh, X, column_or_1d(y), classes, fit_params)
+        except Exception as error:
+            _note_labels(error, y)
+            raise
+
+
+def _note_labels(error, y):
+    """Say beneath an error how many labels there were: few of them are often the cause."""
+    try:
+        classes, counts = np.unique(y, return_counts=True)
+    except (TypeError, ValueError):
+        return  # no labels of one kind, which may be the error itself
+    if y is not None and len(classes):
+        rarest = classes.tolist()[counts.argmin()]
+        error.add_note(
+            f"The training had {counts.sum()} labelled rows of {len(classes)} classes; the "
+            f"rarest, {rarest!r}, has {counts.min()} of them."
+        )
 
 
 def _fit_with_net(estimator, fresh, X, y, classes, fit_params):

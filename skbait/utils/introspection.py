@@ -15,6 +15,8 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import InputTags, get_tags
 from skorch import NeuralNet, NeuralNetBinaryClassifier
 
+from skbait._sklearn import BaseSearchCV
+
 __all__ = ["input_tags_of", "takes_nan"]
 
 
@@ -126,6 +128,27 @@ def layers_of(estimator):
             estimator = estimator.steps[-1][1] if estimator.steps else None
         else:
             estimator = getattr(estimator, "estimator", None)
+
+
+def check_refits(estimator) -> None:
+    """Raise for a search, or what is around one, that keeps no best estimator.
+
+    Parameters
+    ----------
+    estimator : object
+        An estimator, fitted or not.
+
+    Raises
+    ------
+    ValueError
+        If it holds a search with ``refit=False``.
+    """
+    for each in layers_of(estimator):
+        if isinstance(each, BaseSearchCV) and not each.refit:
+            raise ValueError(
+                f"{type(each).__name__} has no best estimator, since refit={each.refit!r}; "
+                "set refit=True."
+            )
 
 
 def fitted_layers_of(model):
