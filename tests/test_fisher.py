@@ -477,6 +477,10 @@ class TestBadArguments:
             ({"kappa": 0.0}, "kappa"),
             ({"kappa": float("inf")}, "kappa"),
             ({"kappa": "small"}, "kappa='small' must be a number"),
+            ({"kappa": "0.1"}, "kappa='0.1' must be a number"),
+            ({"kappa": 10**400}, "kappa=1000.* must be a positive finite number"),
+            ({"regularization": "0.5"}, "regularization='0.5' must be 'auto' or a positive"),
+            ({"regularization": True}, "regularization=True must be 'auto' or a positive"),
             ({"regularization": None}, "regularization=None"),
             ({"oversample": 0.5}, "oversample"),
             ({"oversample": "twice"}, "oversample='twice' must be a number"),
@@ -523,6 +527,13 @@ def test_features_that_are_no_floats(dtype, seed):
     got = select(whole[0], rows.p, whole[1], rows.p_labeled, 5)
     expected = select(whole[0].double(), rows.p, whole[1].double(), rows.p_labeled, 5)
     assert torch.equal(got.positions, expected.positions)
+    got = select(rows.h, rows.p, whole[1], rows.p_labeled, 5)
+    assert torch.equal(
+        got.positions, select(rows.h, rows.p, whole[1].double(), rows.p_labeled, 5).positions
+    )
+    select(rows.h.float(), rows.p, whole[1], rows.p_labeled, 5)
+    with pytest.raises(TypeError, match=r"^labeled_features must be a torch\.Tensor, got ndarray"):
+        select(rows.h, rows.p, rows.h_labeled.numpy(), rows.p_labeled, 5)
 
 
 def test_as_many_steps_as_oversample_says(monkeypatch):

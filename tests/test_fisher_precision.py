@@ -263,6 +263,24 @@ def test_what_rounding_ate_is_not_taken_for_nothing(variant, kappa, form):
     assert select(h, p, None, None, 2, **options).positions.tolist() == [1, 4]
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [1e-6, 1e-8, 1e-10])
+@pytest.mark.parametrize(("variant", "n_classes"), [("binary", 3), ("exp", 2), ("exp", 4)])
+def test_collinear_features_tell_what_fewer_would(variant, n_classes, share, form, seed):
+    """Features of six numbers, turned into a space of thirty: the choice is that of the six."""
+    rows = random_rows(
+        seed=seed, n_pool=60, n_labeled=30, n_features=6, n_classes=n_classes, logit_scale=2.0
+    )
+    generator = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(30, 6, dtype=torch.float64, generator=generator))[0].T
+    kappa = share * 6 * (1 if variant == "binary" else n_classes)
+    few = select(*rows.args, 8, variant=variant, kappa=kappa)
+    options = {"variant": variant, "regularization": few.regularization, "form": form}
+    many = select(*rows.features(lambda h: h @ turn).args, 8, **options)
+    assert many.positions.tolist() == few.positions.tolist()
+    torch.testing.assert_close(many.gains, few.gains, rtol=1e-3, atol=1e-3 * few.gains.max())
+
+
 def test_regularization_that_float64_cannot_resolve_warns():
     rows = random_rows(seed=101)
     with pytest.warns(RuntimeWarning, match="regularization=1e-15 is less than 1e-11"):
@@ -345,6 +363,17 @@ def test_rows_without_any_probability_are_refused(seed):
         pool, labeled = (spoilt, p_labeled) if which is p else (p, spoilt)
         with pytest.raises(ValueError, match=f"^{name} holds a row without any probability"):
             select(h, pool, h_labeled, labeled, 3)
+
+
+def test_logits_are_no_probabilities(seed):
+    h, p, h_labeled, p_labeled = random_rows(seed=seed, n_pool=30, n_labeled=6).args
+    rounded = p.clone()
+    rounded[2, 0], rounded[2, 1] = -1e-8, 1.0  # may come of float32
+    select(h, rounded, h_labeled, p_labeled, 3)
+    with pytest.raises(ValueError, match=r"^probabilities holds negative numbers"):
+        select(h, p.log(), h_labeled, p_labeled, 3)
+    with pytest.raises(ValueError, match=r"^labeled_probabilities holds negative numbers"):
+        select(h, p, h_labeled, p_labeled.logit(), 3)
 
 
 def test_first_gains_that_are_right_cost_no_float64(seed, monkeypatch):

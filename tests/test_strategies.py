@@ -700,7 +700,7 @@ class Unnormalised(LogisticRegression):
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-@pytest.mark.parametrize("strategy", [BaitQuery, BadgeQuery])
+@pytest.mark.parametrize("strategy", [BaitQuery, BadgeQuery, MarginQuery])
 def test_probabilities_that_are_none_are_named(strategy, value, tables):
     X, y, pool = tables
     query = strategy(Unnormalised(value)).fit(X, y)

@@ -12,6 +12,8 @@ from skbait.fisher.factors import VARIANTS
 
 FORMS = ("auto", "dense", "factored")
 WEIGHTINGS = ("posterior", "original")
+# So much below zero, relative to the sum of a row, is rounding of a probability.
+NEGATIVE = 1e-3
 
 
 def check_arguments(
@@ -56,16 +58,27 @@ def check_integer(name: str, value, least: int, otherwise: str = "") -> None:
 def as_number(name: str, value) -> float:
     """Return a number as a float, or raise for what is none."""
     try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
         return float(value)
+    except OverflowError:
+        return float("inf")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}={value!r} must be a number.") from error
 
 
-def as_floats(values: torch.Tensor | None) -> torch.Tensor | None:
-    """Return numbers of any kind as floats; those that are some already as they are."""
-    if values is None or values.is_floating_point() or values.is_complex():
+def as_floats(
+    name: str, values: torch.Tensor | None, like: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Return integers as floats, of the dtype of what they belong to if that has one."""
+    if values is None:
+        return None
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}.")
+    if values.is_floating_point() or values.is_complex():
         return values
-    return values.to(EXACT)
+    floats = isinstance(like, torch.Tensor) and like.is_floating_point()
+    return values.to(like.dtype if floats else EXACT)
 
 
 def check_memory(n_numbers: int, features: torch.Tensor, variant: str) -> None:
@@ -102,10 +115,16 @@ def check_rows(prefix: str, features: torch.Tensor, probabilities: torch.Tensor)
 def check_finite(sources, norms) -> None:
     """Raise for numbers that are none (seen in the norms), and rows without probability."""
     for prefix, (_, p), norm in zip(("", "labeled_"), sources, norms, strict=False):
-        for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", p)):
+        total = p.sum(dim=1)
+        for name, values in ((f"{prefix}features", norm), (f"{prefix}probabilities", total)):
             if not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} holds NaN or infinite numbers.")
-        if not bool((p.sum(dim=1) > 0.0).all()):
+        if bool((p.amin(dim=1) < -NEGATIVE * total.abs()).any()):
+            raise ValueError(
+                f"{prefix}probabilities holds negative numbers; pass probabilities, not logits "
+                "or log-probabilities."
+            )
+        if not bool((total > 0.0).all()):
             raise ValueError(f"{prefix}probabilities holds a row without any probability.")
 
 

@@ -108,7 +108,7 @@ def select(
     features : torch.Tensor of shape (N, D)
         Last-layer features of the pool. float32 and float64 are used as they are.
     probabilities : torch.Tensor of shape (N, K)
-        Class probabilities of the pool, on the same device.
+        Class probabilities of the pool, on the same device. Rows are divided by their sums.
     labeled_features : torch.Tensor of shape (L, D) or None
         Features of the labelled rows.
     labeled_probabilities : torch.Tensor of shape (L, K) or None
@@ -148,8 +148,8 @@ def select(
     ValueError
         If n, `top_c`, `variant`, `weighting`, `form`, `oversample`, `regularization`, `kappa`,
         `fisher_samples` or `chunk_size` is out of range, λ is below 1e-100 of tr(F), the features
-        hold NaN or infinite numbers or have no columns, the probabilities of a row are all zero,
-        or only one half of the labelled rows is given.
+        hold NaN or infinite numbers or have no columns, probabilities are negative or those of a
+        row all zero, or only one half of the labelled rows is given.
     MemoryError
         If the factors of the pool alone are more than the device can hold.
     ArithmeticError
@@ -181,9 +181,12 @@ def select(
     >>> select(features, probabilities, None, None, 2).positions
     tensor([1, 0])
     """
-    features, probabilities = as_floats(features), as_floats(probabilities)
-    labeled_features = as_floats(labeled_features)
-    labeled_probabilities = as_floats(labeled_probabilities)
+    features, labeled_features = (
+        as_floats("features", features, labeled_features),
+        as_floats("labeled_features", labeled_features, features),
+    )
+    probabilities = as_floats("probabilities", probabilities, None)
+    labeled_probabilities = as_floats("labeled_probabilities", labeled_probabilities, None)
     check_rows("", features, probabilities)
     n_pool, n_classes = probabilities.shape
     if (labeled_features is None) != (labeled_probabilities is None):
@@ -248,7 +251,7 @@ def select(
     weight = 1.0 if weighting == "posterior" else n / (n_labeled + n)
     labeled_weight = 1.0 if weighting == "posterior" else 1.0 / n
     n_steps = int(
-        min(n_pool, oversample * n * (1.0 + sys.float_info.epsilon))
+        min(n_pool, float(oversample) * n * (1.0 + sys.float_info.epsilon))
     )  # 28.999... steps are 29
     prior = lam * scale**2 / weight
     held = min(prior, MOST)
@@ -331,17 +334,18 @@ def _regularization(
     regularization: float | str, kappa: float, trace: float, size: int, unit: float
 ) -> float:
     """λ for features in a unit; what is given is absolute."""
-    if not 0.0 < as_number("kappa", kappa) < float("inf"):
+    share = as_number("kappa", kappa)
+    if not 0.0 < share < float("inf"):
         raise ValueError(f"kappa={kappa!r} must be a positive finite number.")
     if isinstance(regularization, str) and regularization == "auto":
         # no row has any information: every choice is as good, and any λ will do
-        return kappa * trace / size if trace > 0.0 else 1.0
+        return share * trace / size if trace > 0.0 else 1.0
     try:
-        given = float(regularization)
-    except (TypeError, ValueError):
+        given = as_number("regularization", regularization)
+    except ValueError:
         given = 0.0
     if not 0.0 < given < float("inf"):
         raise ValueError(
             f"regularization={regularization!r} must be 'auto' or a positive finite number."
         )
-    return float(regularization) / unit / unit
+    return given / unit / unit

@@ -165,6 +165,7 @@ class Seen:
             "X_pool",
         )
         _check_output(found, "probabilities", "X_pool", self.estimator)
+        _check_probabilities(found, "X_pool", self.estimator)
         return found, classes
 
     def _represent(self, X, name) -> Representation:
