@@ -23,8 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbait._sklearn import check_method_params
 from skbait.utils.data import is_table, num_rows, take_rows, without_gradients
 from skbait.utils.introspection import with_tags_of
-from skbait.utils.nets import as_nets_take, explain_dtype
-from skbait.utils.state import keep_random_states
+from skbait.utils.state import asking
 from skbait.utils.targets import as_vector, has_label, tidy
 from skbait.utils.validation import as_numbers
 
@@ -201,7 +200,7 @@ class DelegationMixin:
         X, y, params = self._with_labels(X, y, params)
         X = self._as_trained(X)
         routed = self._route("score", params)
-        with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
+        with asking(self.estimator_, X) as X:
             if self._has_one_scorer():
                 scorer = check_scoring(self.estimator_, scoring=self.scoring)
                 return scorer(self.estimator_, X, y, **routed.scorer)
@@ -272,12 +271,11 @@ class DelegationMixin:
         check_is_fitted(self)
         X = without_gradients(as_numbers(X))
         check_columns(self, X)
-        return as_nets_take(self.estimator_, X)
+        return X
 
     def _delegate(self, method, X, params):
         """Call a method of the fitted estimator."""
         X = self._as_trained(X)
         params = self._route(method, params).estimator
-        # a pass through a network draws from torch
-        with keep_random_states(self.estimator_), explain_dtype(self.estimator_, X):
+        with asking(self.estimator_, X) as X:
             return getattr(self.estimator_, method)(X, **params)

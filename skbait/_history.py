@@ -12,8 +12,7 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
 from skbait.utils.data import num_rows
-from skbait.utils.nets import as_nets_take, explain_dtype
-from skbait.utils.state import keep_random_states
+from skbait.utils.state import asking
 from skbait.utils.targets import as_vector, has_label, label_kind, tidy
 
 
@@ -109,9 +108,7 @@ class HeldOut:
         """Return the scores of a fitted estimator by the name of their column."""
         if self._scorer is None:
             return {}
-        X = as_nets_take(estimator, self._X)
-        # a pass through a network draws from torch
-        with keep_random_states(estimator), explain_dtype(estimator, X):
+        with asking(estimator, self._X) as X:
             result = self._scorer(estimator, X, self._y, **self._score_params)
         if isinstance(result, dict):
             return {f"score_{name}": float(value) for name, value in result.items()}

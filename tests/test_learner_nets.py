@@ -137,6 +137,35 @@ def test_the_seed_decides_weights_and_choices_and_the_global_states_stay():
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
+class Augmented(Images):
+    """Images that are another every time, by the global states."""
+
+    def __getitem__(self, position):
+        return self.images[position] + torch.rand(()) * 1e-3 * np.random.rand()
+
+
+@pytest.mark.parametrize("wrapper", [None, LaplaceClassifier, TemperatureClassifier])
+def test_whatever_is_asked_of_a_frozen_net_leaves_it_and_the_global_states(wrapper):
+    """Also where the rows themselves draw random numbers, and the user's net is in training."""
+    fitted = net().fit(X[:100], Y[:100])
+    frozen = FrozenEstimator(fitted)
+    rows, pool = Augmented(X[:60]), Augmented(POOL)
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    asked = learner(frozen if wrapper is None else wrapper(frozen), MarginQuery())
+    fitted.module_.train()
+    fitted.module_.body.eval()
+    asked.fit(rows, Y[:60], X_val=pool, y_val=Y[100:])
+    asked.teach(Augmented(X[60:70]), Y[60:70], X_val=pool, y_val=Y[100:])
+    asked.query(pool, 3)
+    asked.predict(pool), asked.predict_proba(pool), asked.score(pool, Y[100:])
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    module = fitted.module_
+    assert module.training
+    assert module.head.training
+    assert not any(part.training for part in module.body.modules())
+
+
 def test_learners_in_threads_keep_to_their_seeds_and_leave_the_global_states():
     rows, labels, n_threads = X[:100], Y[:100], 4
     barrier = threading.Barrier(n_threads)

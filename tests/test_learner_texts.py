@@ -164,6 +164,33 @@ def test_a_collate_fn_that_sorts_its_rows_is_refused(label):
     assert ActiveLearner(trains, MarginQuery()).fit(pairs, TOPIC).query(pairs, 2).shape == (2,)
 
 
+def backwards(collate):
+    return lambda items: collate(items[::-1])
+
+
+@pytest.mark.parametrize("order", [by_length, backwards])
+@pytest.mark.parametrize("form", ["dataset", "array", "list", "tensor"])
+def test_rows_of_every_form_keep_their_order(order, form):
+    padded = pad([row[:n] for row, n in zip(TOKENS, LENGTHS, strict=True)])
+    rows = {
+        "dataset": Texts(ITEMS["pairs"][0]),
+        "array": padded.numpy(),
+        "list": list(padded.numpy()),
+        "tensor": padded,
+    }[form]
+
+    def shortened(collate):  # to what is no padding, so that lengths differ
+        return lambda items: collate([(text[text != 0], label) for text, label in items])
+
+    fitted = text_net(shortened(collate_pairs)).fit(padded, TOPIC)
+    assert len(MarginQuery(FrozenEstimator(fitted)).fit(rows, TOPIC).query(rows, 3)) == 3
+    fitted = text_net(shortened(order(collate_pairs))).fit(padded, TOPIC)
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        MarginQuery(FrozenEstimator(fitted)).fit(rows, TOPIC).query(rows, 3)
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        ActiveLearner(FrozenEstimator(fitted), RandomQuery()).fit(rows, TOPIC).predict(rows)
+
+
 @pytest.mark.parametrize(
     "collate",
     [

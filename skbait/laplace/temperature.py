@@ -21,12 +21,8 @@ from skbait.representation import probabilities as probabilities_of
 from skbait.representation.base import classes_of, represent_adapter
 from skbait.utils.data import num_rows, on_host, take_rows
 from skbait.utils.fitting import fit_clone
-from skbait.utils.nets import as_nets_take, explain_dtype, find_nets
-from skbait.utils.state import (
-    keep_random_states,
-    keep_training_flags,
-    read_only_arrays_allowed,
-)
+from skbait.utils.nets import find_nets
+from skbait.utils.state import asking, read_only_arrays_allowed
 from skbait.utils.validation import same_on_failure, seed_from
 
 __all__ = ["TemperatureClassifier"]
@@ -155,13 +151,8 @@ class TemperatureClassifier(WrapsClassifier):
         check_is_fitted(self)
         X = self._check_rows(X)
         model = self.estimator_
-        X = as_nets_take(model, X) if find_nets(model) else on_host(X)
-        with (
-            keep_random_states(model),
-            keep_training_flags(model),
-            read_only_arrays_allowed(),
-            explain_dtype(model, X),
-        ):
+        X = X if find_nets(model) else on_host(X)
+        with read_only_arrays_allowed(), asking(model, X) as X:
             return model.predict(X)
 
     def predict_proba(self, X):

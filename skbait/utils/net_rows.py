@@ -42,6 +42,9 @@ def for_skorch(X, labels=None, *, net=None):
     if sparse.issparse(X):
         return sparse.csr_matrix(X)
     if not isinstance(X, Dataset) or not len(X):
+        collate = _collate_of(net, "valid") if labels is None else None
+        if collate is not None:
+            _check_order(collate, net.get_dataset(X), "predictions")
         return X
     first = X[0]
     if labels is None:
@@ -130,26 +133,47 @@ class _Relabelling:
 
 
 def _check_order(collate, dataset, what: str) -> None:
-    """Refuse a `collate_fn` that orders the rows of a batch: two rows, whichever comes first."""
+    """Refuse a `collate_fn` that orders the rows of a batch.
+
+    It sorts if two rows give the same batch whichever comes first, and moves rows about if that of
+    three which is unlike the others is not where it was.
+    """
     spread = np.unique(np.linspace(0, len(dataset) - 1, _TRIED).astype(int)).tolist()
     items = [dataset[i] for i in spread]
 
     def inputs(*some):
         return _leaves(collate(deepcopy([*some]))[0])  # it may write to them
 
+    def sorts(one, other):
+        if _same(inputs(one), inputs(other)):
+            return False
+        return _same(inputs(one, other), inputs(other, one))
+
+    def moves(one, other):
+        batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
+        batches = [inputs(*batch) for batch in batches]
+        found = ([_odd_one(leaf) for leaf in leaves] for leaves in zip(*batches, strict=True))
+        return any(sorted(odd) == [0, 1, 2] != odd for odd in found)
+
     try:
-        sorts = any(
-            _same(inputs(one, other), inputs(other, one)) and not _same(inputs(one), inputs(other))
-            for one, other in pairwise(items)
-        )
+        other_order = any(sorts(*pair) or moves(*pair) for pair in pairwise(items))
     except Exception:  # it need not take any two rows, nor give what can be compared
         return
-    if sorts:
+    if other_order:
         raise ValueError(
             f"collate_fn of the net puts the rows of a batch into another order, so that {what} "
             "cannot be matched to them: have it keep the order (enforce_sorted=False where "
             "sequences are packed)."
         )
+
+
+def _odd_one(leaf) -> int:
+    """Return which of three rows is unlike the two others; -1 where there is no such row."""
+    if np.shape(leaf)[:1] != (3,):
+        return -1
+    rows = on_host(leaf)
+    pairs = [np.array_equal(rows[(k + 1) % 3], rows[(k + 2) % 3]) for k in range(3)]
+    return pairs.index(True) if sum(pairs) == 1 else -1
 
 
 def _leaves(value) -> list:

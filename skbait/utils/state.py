@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from joblib.parallel import get_active_backend
 
-from skbait.utils.nets import find_nets, modules_of, uses_cuda
+from skbait.utils.nets import as_nets_take, explain_dtype, find_nets, modules_of, uses_cuda
 
 _turn = threading.RLock()  # re-entrant: blocks of one thread lie inside each other
 
@@ -122,6 +122,29 @@ def keep_training_flags(estimator) -> Iterator[None]:
     finally:
         for module, training in flags:
             module.training = training
+
+
+@contextmanager
+def asking(estimator, X) -> Iterator:
+    """Ask a fitted estimator for something inside the block, and leave all else as it was.
+
+    Parameters
+    ----------
+    estimator : object
+        The estimator. A pass through a net draws from torch, and leaves it in evaluation mode; so
+        may rows of a Dataset draw that are looked at here.
+    X : object
+        The rows that it is asked for.
+
+    Yields
+    ------
+    object
+        X as the nets inside take it: see `skbait.utils.nets.as_nets_take`.
+    """
+    with keep_random_states(estimator), keep_training_flags(estimator):
+        X = as_nets_take(estimator, X)
+        with explain_dtype(estimator, X):
+            yield X
 
 
 @contextmanager
