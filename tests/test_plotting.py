@@ -154,6 +154,48 @@ def test_every_one_of_many_curves_looks_different():
     assert display.fill_between_ == [None] * 25  # a single seed has no standard error
 
 
+NAMES = ["price $_$", "a$b_$c", "cost $5 vs $6", "_hidden"]
+
+
+def results_of(names):
+    rows = [(name, n, 0.01 * i * n) for i, name in enumerate(names) for n in (10, 20)]
+    strategy, n_labels, score = zip(*rows, strict=True)
+    common = {"dataset": ["d"] * len(rows), "seed": [0] * len(rows)}
+    return common | {"strategy": strategy, "n_labels": n_labels, "score": score}
+
+
+def test_names_are_drawn_as_they_are():
+    """Those with $ are no formulas, and those that begin with _ are not left out."""
+    as_drawn = [name.replace("$", r"\$") for name in NAMES]
+    curves = AcquisitionCurveDisplay.from_results(results_of(NAMES))
+    curves.figure_.canvas.draw()
+    assert [text.get_text() for text in curves.ax_.get_legend().get_texts()] == as_drawn
+    matrix = WinMatrixDisplay.from_results(results_of(NAMES))
+    matrix.figure_.canvas.draw()
+    assert {text.get_text() for text in matrix.ax_.get_yticklabels()} == set(as_drawn)
+
+
+def test_long_names_leave_room_for_the_matrix():
+    """Those of strategies as Python prints them."""
+    long = "BaitQuery(regularization=0.01, weighting='original', variant='exact', random_state=0)"
+    display = WinMatrixDisplay.from_results(results_of([long, "random"]))
+    display.figure_.canvas.draw()
+    inches = display.ax_.get_window_extent().size / display.figure_.dpi
+    assert (inches > 1.0).all()
+    inside = display.figure_.bbox.padded(1)
+    for text in (*display.ax_.get_xticklabels(), *display.ax_.get_yticklabels()):
+        corners = text.get_window_extent().corners()
+        assert all(inside.contains(*corner) for corner in corners)
+
+
+def test_the_legend_of_many_curves_stands_beside_them():
+    display = AcquisitionCurveDisplay.from_results(results_of([f"s{i}" for i in range(30)]))
+    display.figure_.canvas.draw()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert legend.x0 >= display.ax_.get_window_extent().x1
+    assert legend.x1 <= display.figure_.bbox.x1
+
+
 def test_one_data_set_at_a_time():
     two = {name: values * 2 for name, values in RESULTS.items()}
     two["dataset"] = ["d"] * 8 + ["e"] * 8
@@ -494,6 +536,33 @@ def test_values_of_images():
         as_images(np.zeros((1, 4)), None)
     with pytest.raises(TypeError, match="not a dict"):
         as_images({"image": np.zeros((1, 4, 4))}, None)
+
+
+@pytest.mark.parametrize("name", ["0", "a $_$ name", "a name that is much too long for a cell"])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 40), (40, 8)])
+def test_a_sheet_has_room_for_every_image_and_its_name(shape, name, pyplot):
+    rows = np.random.default_rng(0).random((12, *shape))
+    query = RandomQuery().fit(np.zeros((2, 320)), [0, 1])
+    for n_columns in (None, 1):
+        display = QueryDisplay.from_query(
+            query, rows, np.arange(12), y=np.repeat(name, 12), kind="images"
+        ).plot(kind="images", n_columns=n_columns)
+        display.figure_.canvas.draw()
+        pixel = display.im_.get_window_extent().width / display.im_.get_array().shape[1]
+        assert pixel * 8 > 0.5 * display.figure_.dpi
+        boxes = [text.get_window_extent() for text in display.texts_]
+        assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+        inside = display.figure_.bbox.padded(1)
+        assert all(inside.contains(*corner) for box in boxes for corner in box.corners())
+
+
+def test_pixels_that_are_no_numbers_spoil_no_others():
+    images = np.arange(32.0).reshape(2, 4, 4)
+    images[0, 0, 0], images[1, 0, 0], images[1, 0, 1] = np.nan, np.inf, -np.inf
+    drawn = as_images(images, None)
+    assert drawn[0, 0, 0] == drawn[1, 0, 0] == drawn[1, 3, 3] == 1.0
+    assert drawn[0, 0, 1] == drawn[1, 0, 1] == 0.0
+    assert (as_images(np.full((1, 2, 2), np.nan), None) == 1.0).all()
 
 
 def test_without_matplotlib_one_is_told_what_to_install(monkeypatch):

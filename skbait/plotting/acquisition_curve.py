@@ -10,13 +10,15 @@ import numpy as np
 from skbait.model_selection import mean_curves
 from skbait.model_selection.tables import as_columns
 from skbait.plotting.axes import axes_for
-from skbait.plotting.style import with_defaults
+from skbait.plotting.style import as_text, with_defaults
 
 __all__ = ["AcquisitionCurveDisplay"]
 
 # After so many lines the colours begin again, with the next of the line styles.
 _N_COLORS = 10
 _LINE_STYLES = ("-", "--", ":", "-.")
+# With more curves the legend stands beside them.
+_MANY = 20
 
 
 class AcquisitionCurveDisplay:
@@ -294,7 +296,7 @@ class AcquisitionCurveDisplay:
             style = {
                 "color": f"C{i % _N_COLORS}",
                 "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
-                "label": name,
+                "label": as_text(name),
             }
             style = with_defaults(Line2D, style, _kwargs_of(name, curve_kwargs, self.names))
             if len(at) == 1:
@@ -318,7 +320,12 @@ class AcquisitionCurveDisplay:
                 self.errorbar_.append(drawn)
         ax.set_xlabel("Labels")
         ax.set_ylabel(self.score_name if score_name is None else score_name)
-        ax.legend(ncols=2 if len(self.names) > _N_COLORS else 1, fontsize="small")
+        columns = 2 if len(self.names) > _N_COLORS else 1
+        labels = [line.get_label() for line in self.lines_]
+        # beside the curves where it would cover them
+        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if len(labels) > _MANY else {}
+        # the lines by name: those that begin with _ would be left out
+        ax.legend(self.lines_, labels, ncols=columns, fontsize="small", **where)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self

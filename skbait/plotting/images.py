@@ -35,7 +35,7 @@ def as_images(X, image_shape):
     -------
     ndarray of float64 of shape (n, height, width) or (n, height, width, 3)
         The images. Bytes are divided by 255; other values are stretched, the smallest of all to
-        0 and the largest to 1.
+        0 and the largest to 1. NaN is white.
     """
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
@@ -71,11 +71,13 @@ def as_images(X, image_shape):
         images = images[..., 0]
     if scale is not None:
         return images / scale
-    low, high = images.min(), images.max()
-    return (images - low) / (high - low) if high > low else np.zeros_like(images)
+    finite = images[np.isfinite(images)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    stretched = (images - low) / (high - low) if high > low else images - low
+    return np.nan_to_num(stretched, nan=1.0, posinf=1.0, neginf=0.0)
 
 
-def sheet_of(images, n_columns, rounds, *, with_text):
+def sheet_of(images, n_columns, rounds, *, with_text, least=0):
     """Return images beside and below each other, and where each begins.
 
     Parameters
@@ -88,6 +90,8 @@ def sheet_of(images, n_columns, rounds, *, with_text):
         A new round begins a new line; None: all are of one round.
     with_text : bool
         Whether there has to be room for a text above each image.
+    least : int, default=0
+        What the width of a column is at least.
 
     Returns
     -------
@@ -99,14 +103,16 @@ def sheet_of(images, n_columns, rounds, *, with_text):
     n, height, width = images.shape[:3]
     gap = max(1, round(0.08 * max(height, width)))
     above = max(gap, round(0.4 * height)) if with_text else gap
+    cell = max(width + gap, least)
     corners, line, column = [], 0, 0
     for i in range(n):
         begins = i > 0 and rounds is not None and rounds[i] != rounds[i - 1]
         if column == n_columns or begins:
             line, column = line + 1, 0
-        corners.append((line * (height + above) + above, column * (width + gap)))
+        left = column * cell + (cell - gap - width) // 2
+        corners.append((line * (height + above) + above, left))
         column += 1
-    shape = ((line + 1) * (height + above), n_columns * (width + gap), *images.shape[3:])
+    shape = ((line + 1) * (height + above), n_columns * cell, *images.shape[3:])
     sheet = np.ones(shape)
     for image, (top, left) in zip(images, corners, strict=True):
         sheet[top : top + height, left : left + width] = image

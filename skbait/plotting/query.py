@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbait.plotting.axes import axes_for
 from skbait.plotting.images import as_images, look_like_images, sheet_of
 from skbait.plotting.projection import project
-from skbait.plotting.style import with_defaults
+from skbait.plotting.style import as_text, with_defaults
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.targets import as_vector, has_label
 
@@ -22,6 +22,9 @@ __all__ = ["QueryDisplay"]
 N_COLORS = 10
 # With more points than this the legend has a fixed place.
 MANY = 20_000
+# Inches of the shorter side of an image in a sheet, and of a character above it; of more than so
+# many characters the last are left out.
+_SIDE, _CHARACTER, _LONG = 0.7, 0.075, 20
 
 
 class QueryDisplay:
@@ -360,7 +363,7 @@ class QueryDisplay:
             colors += [self.pool_.cmap.get_bad()] * marked
             handles = [Line2D([], [], color=color, marker="o", ls="", ms=4) for color in colors]
             handles += named.values()
-            labels = [str(each).replace("$", r"\$") for each in classes]
+            labels = [as_text(each) for each in classes]
             labels += ["no label"] * marked + list(named)
         # the best place is sought among all points
         where = {} if len(at) <= MANY else {"loc": "upper right"}
@@ -372,17 +375,28 @@ class QueryDisplay:
     def _plot_sheet(self, ax, n_columns):
         if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
             raise ValueError(f"n_columns={n_columns!r} has to be None or an integer from 1.")
-        n_columns = min(10, len(self.images)) if n_columns is None else n_columns
         with_text = self.y is not None
-        sheet, corners = sheet_of(self.images, n_columns, self.rounds, with_text=with_text)
+        labels = [str(self.y[position]) for position in self.chosen] if with_text else []
+        longest = min(max(map(len, labels), default=0), _LONG)
+        unit = _SIDE / min(self.images.shape[1:3])  # inches a pixel
+        least = int(longest * _CHARACTER / unit)
+        if n_columns is None:
+            fit = int(10 * _SIDE / (unit * max(self.images.shape[2], least)))
+            n_columns = min(max(1, fit), len(self.images))
+        sheet, corners = sheet_of(
+            self.images, n_columns, self.rounds, with_text=with_text, least=least
+        )
         height, width = sheet.shape[:2]
         cell = width / n_columns
-        ax = axes_for(ax, self, figsize=(0.7 * n_columns, 0.7 * height / cell))
+        margin = _SIDE if self._has_rounds() else 0.0
+        figsize = max(2.0, unit * width + margin), max(1.0, unit * height)
+        ax = axes_for(ax, self, figsize=figsize)
         self.im_ = ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         if with_text:
-            for position, (top, left) in zip(self.chosen, corners, strict=True):
+            for label, (top, left) in zip(labels, corners, strict=True):
                 middle = left + self.images.shape[2] / 2
-                text = ax.text(middle, top - 1, str(self.y[position]), ha="center", va="bottom")
+                shown = label if len(label) <= _LONG else label[: _LONG - 1] + "…"
+                text = ax.text(middle, top - 1, as_text(shown), ha="center", va="bottom")
                 text.set_fontsize("small")
                 self.texts_.append(text)
         if self._has_rounds():

@@ -7,6 +7,11 @@ _COLORS = {"c", "color", "facecolor"}
 _SCALE = {"norm", "vmin", "vmax"}
 
 
+def as_text(name):
+    """Return a name as matplotlib draws it as it is: between two $ it would set formulas."""
+    return str(name).replace("$", r"\$")
+
+
 def with_defaults(artist, defaults, given):
     """Return the arguments of an artist.
 

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 from skbait.model_selection import win_matrix
 from skbait.plotting.axes import axes_for
-from skbait.plotting.style import with_defaults
+from skbait.plotting.style import as_text, with_defaults
 
 __all__ = ["WinMatrixDisplay"]
+
+# Longer names go on in another line.
+_WRAPPED = 30
 
 
 class WinMatrixDisplay:
@@ -156,7 +161,11 @@ class WinMatrixDisplay:
             The display.
         """
         n = len(self.names)
-        side = max(4.0, 1.6 + 0.42 * n)
+        names = [textwrap.fill(name, _WRAPPED) for name in map(str, self.names)]
+        lines = [name.splitlines() for name in names]
+        longest = max(len(line) for name in lines for line in name or [""])
+        cell = max(0.42, 0.18 * max(map(len, lines)))
+        side = max(4.0, 1.6 + cell * n) + 0.08 * max(0, longest - 12)
         ax = axes_for(ax, self, figsize=(side + 0.8, side))
         from matplotlib.image import AxesImage
         from matplotlib.text import Text
@@ -175,8 +184,9 @@ class WinMatrixDisplay:
                     Text, style | {"color": "white" if dark else "black"}, text_kw
                 )
                 self.text_[i, j] = ax.text(j, i, format(share, values_format), **style)
-        ax.set_xticks(np.arange(n), self.names, rotation=xticks_rotation)
-        ax.set_yticks(np.arange(n), self.names)
+        names = list(map(as_text, names))
+        ax.set_xticks(np.arange(n), names, rotation=xticks_rotation)
+        ax.set_yticks(np.arange(n), names)
         ax.set(xlabel="Beaten", ylabel="Winner")
         self.colorbar_ = None
         if colorbar:
