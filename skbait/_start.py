@@ -13,6 +13,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.finite import check_finite
+from skbait.utils.introspection import takes_nan
 
 
 def start(X, oracle, *, initial, budget, batch_size, estimator, seeds):
@@ -104,8 +105,9 @@ def _choose_unseen(strategy, X, pool, n, estimator, seeds):
             take_rows(X, pool),
             owner=f"initial={strategy!r}",
             positions=pool,
-            advice="it sees the rows themselves, not what a Pipeline makes of them. Fill in what "
-            "is missing before, or begin with a number of rows",
+            advice="it sees the rows themselves, not what a Pipeline makes of them: leave such "
+            "rows out, or fill in what is missing beforehand"
+            + (", or begin with a number of rows" if takes_nan(estimator) else ""),
         )
     strategy = seeds.settle(clone(strategy), "start", 1)
     if not needs and strategy.get_params(deep=False).get("estimator", strategy) is None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
@@ -19,7 +19,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassi
 from sklearn.metrics import accuracy_score, log_loss, make_scorer, top_k_accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
 from skbait import (
@@ -31,6 +31,7 @@ from skbait import (
     RandomQuery,
     TypiClustQuery,
 )
+from skbait.laplace import LaplaceClassifier, TemperatureClassifier
 from skbait.utils.data import take_rows
 
 X, Y = make_blobs(300, n_features=4, centers=4, cluster_std=3.0, random_state=3)
@@ -697,8 +698,11 @@ def test_the_first_row_that_is_not_finite_is_named_by_its_place_in_X():
         budget=40,
         random_state=0,
     )
-    with pytest.raises(ValueError, match=r"X contains NaN, first in row 50.*TypiClustQuery\(\)"):
+    words = r"X contains NaN, first in row 50.*TypiClustQuery\(\).* begin with a number of rows"
+    with pytest.raises(ValueError, match=words):
         learner.fit(gaps, y)
+    with pytest.raises(ValueError, match=r"leave such rows out, or fill in .* beforehand\.$"):
+        clone(learner).set_params(estimator=LogisticRegression()).fit(gaps, y)
     assert learner.set_params(initial=RandomQuery()).fit(gaps, y).n_labels_ == 40
 
 
@@ -707,6 +711,57 @@ def test_a_search_without_a_best_estimator_is_told_before_it_is_trained(strategy
     search = GridSearchCV(Untrained(), {"C": [0.1, 1.0]}, refit=False)
     with pytest.raises(ValueError, match="refit=False; set refit=True"):
         cycle(strategy, estimator=search).fit(X, Y)
+
+
+class Tuned(ClassifierMixin, BaseEstimator):
+    """A user's own: it trains what its search found."""
+
+    def __init__(self, estimator=None):
+        self.estimator = estimator
+
+    def fit(self, X, y):
+        found = clone(self.estimator).fit(X, y).cv_results_
+        self.model_ = LogisticRegression(C=found["params"][found["rank_test_score"].argmin()]["C"])
+        self.model_.fit(X, y)
+        self.classes_ = self.model_.classes_
+        return self
+
+    def predict(self, X):
+        return self.model_.predict(X)
+
+    def predict_proba(self, X):
+        return self.model_.predict_proba(X)
+
+
+def test_a_search_that_keeps_no_best_estimator_may_serve_others():
+    inner = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, refit=False, cv=2)
+    for estimator in (Tuned(inner), GridSearchCV(inner, {"refit": [True]}, cv=2)):
+        learner = cycle(MarginQuery(), estimator=estimator, initial=28)
+        assert learner.fit(X, Y).n_labels_ == 40
+    pipeline = Pipeline([("model", inner)])
+    search = GridSearchCV(pipeline, {"model": [LogisticRegression(C=c) for c in (0.1, 1.0)]}, cv=2)
+    frozen = FrozenEstimator(search.fit(X, Y))
+    assert len(BaitQuery(frozen).fit(X, Y).query(X, 3)) == 3
+
+
+class FrozenError(ValueError):
+    """An exception that takes no notes."""
+
+    def add_note(self, note):
+        raise AttributeError(note)
+
+
+@pytest.mark.parametrize("error", [FrozenError("no"), ValueError("no")])
+def test_a_failed_training_raises_its_own_error_with_one_note(error):
+    class Untrainable(LogisticRegression):
+        def fit(self, X, y):
+            raise error
+
+    laplace = LaplaceClassifier(Untrainable())
+    with pytest.raises(type(error), match="no") as failed:
+        ActiveLearner(TemperatureClassifier(laplace), RandomQuery()).fit(X, Y)
+    assert failed.value is error
+    assert len(getattr(error, "__notes__", ())) == (not isinstance(error, FrozenError))
 
 
 def test_a_failed_training_tells_of_its_labels():

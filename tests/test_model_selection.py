@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -82,8 +83,26 @@ def test_a_file_that_cannot_be_written_is_told_before_the_first_training(tmp_pat
 
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "results.jsonl"):
-        with pytest.raises(OSError, match=r"results_path=.* cannot be written to"):
+        with pytest.raises(OSError, match=r"results_path=.* cannot be (written to|read)"):
             small(*digits, estimator=Trained(), results_path=path)
+
+
+def test_finished_results_are_only_read(tmp_path, digits, monkeypatch):
+    """They may lie where nothing can be written."""
+    path = tmp_path / "results.jsonl"
+    first = small(*digits, results_path=path)
+    monkeypatch.setattr(Path, "mkdir", None)
+    assert small(*digits, results_path=path).equals(first)
+
+
+def test_what_is_recorded_of_an_error_tells_of_the_labels(digits):
+    class Untrainable(LogisticRegression):
+        def fit(self, X, y):
+            raise ValueError("no")
+
+    with pytest.warns(FitFailedWarning):
+        results = small(*digits, estimator=Untrainable(), on_error="record")
+    assert results.error.str.contains(r"^ValueError: no \(The training had \d+ labelled").all()
 
 
 def test_a_row_a_round_in_a_fixed_order(digits):
@@ -399,6 +418,70 @@ def test_a_file_of_something_else_is_refused(digits, tmp_path):
         read_results(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("content", [b'{"lr": 0.1}', b"three weeks of work", b"\x80\x04K\x01."])
+def test_a_file_of_something_else_without_an_end_of_line_is_kept(digits, tmp_path, content):
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"line 1 is not a result.*Name another file"):
+        small(*digits, results_path=path)
+    with pytest.raises(ValueError, match="line 1 is not a result"):
+        read_results(path)
+    assert path.read_bytes() == content
+
+
+def test_what_a_crash_may_leave_is_cut_off_and_a_whole_line_is_not(digits, tmp_path):
+    path = tmp_path / "results.jsonl"
+    params = {"strategies": ["random"], "seeds": 1, "results_path": path}
+    first = small(*digits, **params)
+    whole = path.read_bytes()
+    for length in (1, 5, 30, len(whole) - 2):
+        path.write_bytes(whole + whole[:length])
+        assert_same(read_results(path), first, but=())
+        small(*digits, **params | {"seeds": [0, 1]})
+        assert path.read_bytes().startswith(whole)
+        assert len(path.read_bytes().splitlines()) == 2
+    path.write_bytes(whole.rstrip(b"\n"))  # as some editors leave it
+    assert_same(read_results(path), first, but=())
+    small(*digits, **params | {"seeds": [0, 1]})
+    assert path.read_bytes().startswith(whole)
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def of_line(**changes):
+    """A change of what a line holds, and of its columns."""
+    own = {name: changes.pop(name) for name in ("dataset", "seed") if name in changes}
+    return lambda line: line | own | {"columns": line["columns"] | changes}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_line(dataset=["data"]),
+        of_line(dataset={}),
+        of_line(seed=True),
+        of_line(score=[0.5]),
+        of_line(round=[1, 2, 3]),
+        of_line(n_labels=[10, None, 30]),
+        of_line(n_labels=[10, "inf", 30]),
+        of_line(n_labels=[10, 20.5, 30]),
+        of_line(score=[0.5, 10**400, 0.7]),
+        of_line(score="123"),
+        of_line(score=[True, True, False]),
+        of_line(n_labels=[], score=[], query_time=[], fit_time=[]),
+        lambda line: (
+            line | {"columns": {k: v for k, v in line["columns"].items() if k != "score"}}
+        ),
+    ],
+)
+def test_damaged_lines_are_named(digits, tmp_path, change):
+    path = tmp_path / "results.jsonl"
+    small(*digits, strategies=["random"], seeds=1, results_path=path)
+    line = json.loads(path.read_text())
+    path.write_text("\n" + json.dumps(change(line)) + "\n")
+    with pytest.raises(ValueError, match="line 2 is not a result of compare_strategies"):
+        read_results(path)
+
+
 def constant(value):
     return lambda estimator, X, y: value
 
@@ -426,6 +509,14 @@ def test_a_run_of_equal_settings_is_recognised(digits, tmp_path):
     for same in ({"budget": np.int64(30)}, {"test_size": np.float64(0.25)}, {"X": X.copy("F")}):
         assert_same(small(**{"X": X, "y": y} | params | same), first, but=())
     assert len(read_results(path)) == 3
+
+
+def test_means_over_other_numbers_of_labels_are_told():
+    runs = {"random": [(10, 0.5), (20, 0.8), (40, 0.84)], "late": [(30, 0.8), (40, 0.81)]}
+    rows = [("d", name, 0, *point) for name, points in runs.items() for point in points]
+    names = ("dataset", "strategy", "seed", "n_labels", "score")
+    with pytest.warns(UserWarning, match="do not begin and end with as many labels on data set"):
+        summarize_strategies({name: [row[i] for row in rows] for i, name in enumerate(names)})
 
 
 # Statistics, on a table whose numbers can be checked by hand

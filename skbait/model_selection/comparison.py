@@ -251,7 +251,10 @@ def _as_seeds(seeds):
     if isinstance(seeds, Integral) and not isinstance(seeds, bool) and seeds >= 1:
         return list(range(seeds))
     listed = list(seeds) if isinstance(seeds, Iterable) else []
-    whole = all(isinstance(seed, Integral) and 0 <= seed < 2**32 for seed in listed)
+    whole = all(
+        isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= seed < 2**32
+        for seed in listed
+    )
     if not listed or not whole or len(set(listed)) < len(listed):
         raise ValueError(
             f"seeds={seeds!r} has to be a number of seeds, 1 or more, or an iterable of different "
@@ -262,12 +265,13 @@ def _as_seeds(seeds):
 
 def _play(runs, file, n_jobs, on_error, progress):
     """Return the records of runs, in their order, made now or read from a file."""
-    file.prepare()
     keys = [(run.setting, run.dataset.name, run.name, run.seed) for run in runs]
     found = {key: record for key, record in file.read().items() if not record.error}
     todo = [run for key, run in zip(keys, runs, strict=True) if key not in found]
     # seed by seed: what is there after an interruption then compares all strategies
     todo = sorted(todo, key=lambda run: run.seed)
+    if todo:
+        file.prepare()
     jobs = (delayed(run.play)(on_error=on_error) for run in todo)
     # copy-on-write: networks warn of arrays that they may not write to
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", mmap_mode="c")

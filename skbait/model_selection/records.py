@@ -17,6 +17,9 @@ __all__ = ["read_results"]
 
 # Columns that every run has, in the order of the table; scores stand between the two parts.
 _BEFORE, _AFTER = ("n_labels",), ("query_time", "fit_time")
+# How every line begins, and what is raised of one that is none.
+_BEGINNING = b'{"setting": "'
+_UNREADABLE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,26 @@ class Record:
         columns = {n: [_as_json(value) for value in values] for n, values in self.columns.items()}
         return json.dumps(asdict(self) | {"columns": columns}, allow_nan=False) + "\n"
 
+    @classmethod
+    def from_line(cls, line):
+        """Return the record that a line holds; one of `_UNREADABLE` where it holds none."""
+        record = cls(**json.loads(line))
+        names = (record.setting, record.dataset, record.strategy, record.error)
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("its setting, dataset, strategy and error are not all texts")
+        if not isinstance(record.seed, int) or isinstance(record.seed, bool):
+            raise ValueError(f"its seed is {record.seed!r}")
+        columns = {name: list(map(_number_of, each)) for name, each in record.columns.items()}
+        if not record.error:
+            _check_columns(columns)
+        return cls(*record.key, columns, record.error)
+
 
 class ResultsFile:
     """Records in a file, one a line; nothing is stored where the path is None.
 
     A crash while a line is written leaves a part of it, without an end of line. That part is not
-    read, and cut off before anything is added.
+    read, and cut off before anything is added. Nothing else is ever removed.
 
     Parameters
     ----------
@@ -78,32 +95,38 @@ class ResultsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.open("ab").close()
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f"results_path={str(self.path)!r} cannot be written to ({error.strerror}): name a "
-                "file in a folder of yours",
-            ) from error
+            raise self._unusable(error, "written to") from error
+
+    def _unusable(self, error, how):
+        return OSError(
+            error.errno,
+            f"results_path={str(self.path)!r} cannot be {how} ({error.strerror}): name a file in "
+            "a folder of yours",
+        )
 
     def read(self):
         """Return the records by their keys; of several with one key the last."""
         if self.path is None or not self.path.exists():
             return {}
         found = {}
-        lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last end is no line
+        try:
+            stored = self.path.read_bytes()
+        except OSError as error:
+            raise self._unusable(error, "read") from error
+        lines = stored.split(b"\n")
+        if _is_part(lines[-1]):
+            del lines[-1]
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                record = Record(**json.loads(line))
-                columns = {n: list(map(_from_json, v)) for n, v in record.columns.items()}
-                if not record.error and not {*_BEFORE, *_AFTER} <= columns.keys():
-                    raise ValueError(f"it has no columns {', '.join((*_BEFORE, *_AFTER))}")
-            except (ValueError, TypeError, AttributeError) as error:
+                record = Record.from_line(line)
+            except _UNREADABLE as error:
                 raise ValueError(
                     f"results_path={str(self.path)!r}: line {number} is not a result of "
                     f"compare_strategies ({error}). Name another file, or remove the line."
                 ) from error
-            found[record.key] = Record(*record.key, columns, record.error)
+            found[record.key] = record
         return found
 
     def add(self, record):
@@ -111,7 +134,7 @@ class ResultsFile:
         if self.path is None:
             return
         with open(self.path, "ab+") as file:
-            _cut_unfinished_line(file)
+            _end_last_line(file)
             file.write(record.as_line().encode())
             file.flush()
             os.fsync(file.fileno())
@@ -124,13 +147,41 @@ def _as_json(number):
     return None if math.isnan(number) else str(number)
 
 
-def _from_json(value):
+def _check_columns(columns):
+    """Raise for columns that no finished run has."""
+    if not {*_BEFORE, *_AFTER} <= columns.keys():
+        raise ValueError(f"it has no columns {', '.join((*_BEFORE, *_AFTER))}")
+    scores = columns.keys() - {*_BEFORE, *_AFTER}
+    if not scores or not all(name.startswith("score") for name in scores):
+        raise ValueError(f"its scores are {sorted(scores)}")
+    if {len(each) for each in columns.values()} != {len(columns["n_labels"]) or 1}:
+        raise ValueError("its columns are not of one length, or empty")
+    if not all(number.is_integer() and number > 0 for number in columns["n_labels"]):
+        raise ValueError(f"its n_labels are {columns['n_labels']}")
+
+
+def _number_of(value):
     """Return what `_as_json` was given, as a float."""
-    return math.nan if value is None else float(value)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or (isinstance(value, str) and value not in ("inf", "-inf")):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
 
 
-def _cut_unfinished_line(file):
-    """Remove what follows the last end of line in a binary file, and stay at its end."""
+def _is_part(line):
+    """Tell whether a line is a part of a record, of which a crash has cut off the rest."""
+    if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
+        return False
+    try:
+        Record.from_line(line)
+    except _UNREADABLE:
+        return True
+    return False
+
+
+def _end_last_line(file):
+    """Cut a part of a record off the end of a binary file, and end the line of a whole one."""
     end = file.seek(0, os.SEEK_END)
     if not end:
         return
@@ -138,8 +189,13 @@ def _cut_unfinished_line(file):
     if file.read(1) == b"\n":
         return
     file.seek(0)
-    file.truncate(file.read().rfind(b"\n") + 1)
-    file.seek(0, os.SEEK_END)
+    stored = file.read()
+    start = stored.rfind(b"\n") + 1
+    if _is_part(stored[start:]):
+        file.truncate(start)
+        file.seek(0, os.SEEK_END)
+    else:
+        file.write(b"\n")
 
 
 def read_results(path):

@@ -162,7 +162,8 @@ class Run:
         try:
             history = self._history()
         except Exception as error:
-            text = f"{type(error).__name__}: {error}"
+            notes = [f"({note})" for note in getattr(error, "__notes__", ())]
+            text = " ".join([f"{type(error).__name__}: {error}", *notes])
             if on_error == "record":
                 return Record(*key, error=text)
             raise RuntimeError(

@@ -169,8 +169,16 @@ def summarize_strategies(results, *, score="score"):
         )
     order = list(dict.fromkeys(row[0] for row in rows))
     for dataset in order:
-        seeds = {frozenset(runs) for (each, _), runs in curves.items() if each == dataset}
-        if len(seeds) > 1:
+        of_dataset = [runs for (each, _), runs in curves.items() if each == dataset]
+        spans = {(seed, at[0], at[-1]) for runs in of_dataset for seed, (at, _) in runs.items()}
+        if len(spans) > len({seed for seed, *_ in spans}):
+            warnings.warn(
+                f"strategies do not begin and end with as many labels on data set {dataset!r}: "
+                "their areas and final scores do not tell which is better. Compare runs of one "
+                "budget.",
+                stacklevel=2,
+            )
+        if len({frozenset(runs) for runs in of_dataset}) > 1:
             warnings.warn(
                 f"strategies have different seeds on data set {dataset!r}: their means are over "
                 "other runs. paired_tests and labels_saved compare those in common.",

@@ -8,7 +8,7 @@ clone carries over. `fit_clone` looks for each before training starts, and says 
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import torch
@@ -152,15 +152,16 @@ def fit_clone(estimator, X, y, *, random_state=None, classes=None, **fit_params)
 
 def _note_labels(error, y):
     """Say beneath an error how many labels there were: few of them are often the cause."""
-    try:
-        classes, counts = np.unique(y, return_counts=True)
-    except (TypeError, ValueError):
-        return  # no labels of one kind, which may be the error itself
-    if y is not None and len(classes):
-        rarest = classes.tolist()[counts.argmin()]
+    noted = "The training had "
+    with suppress(Exception):  # labels of no one kind: nothing may take the place of the error
+        if any(note.startswith(noted) for note in getattr(error, "__notes__", ())):
+            return  # by a training inside of this one
+        classes, counts = np.unique(column_or_1d(y), return_counts=True)
+        rarest = classes[counts.argmin()]
+        rarest = repr(str(rarest)) if isinstance(rarest, str) else rarest
         error.add_note(
-            f"The training had {counts.sum()} labelled rows of {len(classes)} classes; the "
-            f"rarest, {rarest!r}, has {counts.min()} of them."
+            f"{noted}{counts.sum()} labelled rows of {len(classes)} classes; the rarest, "
+            f"{rarest}, has {counts.min()} of them."
         )
 
 

@@ -136,7 +136,9 @@ def check_refits(estimator) -> None:
     Parameters
     ----------
     estimator : object
-        An estimator, fitted or not.
+        An estimator, fitted or not. Inside of a search it is not looked at, since what that tries
+        may set parameters, nor in classes of other packages, which may make of theirs what they
+        like.
 
     Raises
     ------
@@ -144,11 +146,15 @@ def check_refits(estimator) -> None:
         If it holds a search with ``refit=False``.
     """
     for each in layers_of(estimator):
-        if isinstance(each, BaseSearchCV) and not each.refit:
+        if isinstance(each, BaseSearchCV):
+            if each.refit:
+                return
             raise ValueError(
                 f"{type(each).__name__} has no best estimator, since refit={each.refit!r}; "
                 "set refit=True."
             )
+        if type(each).__module__.partition(".")[0] not in ("sklearn", "skbait"):
+            return
 
 
 def fitted_layers_of(model):
