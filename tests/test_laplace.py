@@ -419,13 +419,14 @@ def test_classes_that_come_later_start_at_the_prior(kind, rng):
     assert not found.mean[1].any()
     assert_consistent(found)
     features, targets = random_rows(rng, 8, 4, 4)
-    old = posterior.variances(posterior.rows(features))
-    new = found.variances(found.rows(features))
     if kind[0] == "shared":
-        torch.testing.assert_close(old, new)
+        torch.testing.assert_close(found.covariance, posterior.covariance)
     else:
-        torch.testing.assert_close(old, new[:, [0, 2, 3]])
-        torch.testing.assert_close(new[:, 1], found.rows(features).square().sum(1) / 0.25)
+        blocks = found.covariance.view(4, 5, 4, 5)
+        old = blocks[[0, 2, 3]][:, :, [0, 2, 3]]
+        torch.testing.assert_close(old.reshape(15, 15), posterior.covariance)
+        torch.testing.assert_close(blocks[1, :, 1], torch.eye(5, dtype=EXACT) / 0.25)
+        assert not blocks[1][:, [0, 2, 3]].any()
     mean, _, covariance = reference_second_order(found, features, targets, 1.0)
     updated = second_order(found, features, targets, 1.0)
     torch.testing.assert_close(updated.mean, mean)
@@ -493,15 +494,48 @@ def test_the_mean_field_divides_by_the_spread_of_each_logit(kind, rng):
     posterior = random_posterior(rng, kind)
     features, _ = random_rows(rng, 40, 4, 3)
     found = mean_field_logits(posterior, features)
+    # under a softmax with a full covariance: of the logits less their mean
+    contrast = torch.eye(3, dtype=EXACT)
+    if kind[0] == "full" and posterior.link == "softmax":
+        contrast -= 1 / 3
     for row, logits in zip(posterior.rows(features), found, strict=True):
-        for k in range(3):
-            own = slice(5 * k, 5 * k + 5) if kind[0] == "full" else slice(None)
-            variance = row @ posterior.covariance[own, own] @ row
-            expected = (posterior.mean[k] @ row) / (1 + torch.pi / 8 * variance).sqrt()
-            assert float(logits[k]) == pytest.approx(float(expected), rel=1e-12)
+        spread = torch.block_diag(row, row, row)  # what makes the logits of the weights
+        if kind[0] == "full":
+            covariance = contrast @ spread @ posterior.covariance @ spread.T @ contrast
+        else:
+            covariance = (row @ posterior.covariance @ row) * contrast
+        mean = contrast @ (posterior.mean @ row)
+        expected = mean / (1 + torch.pi / 8 * covariance.diagonal()).sqrt()
+        torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(
         mean_field_logits(posterior, features, factor=0.0), posterior.logits(features)
     )
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize("prior_precision", [1.0, 0.01])
+def test_the_mean_field_of_a_full_covariance_is_near_that_of_many_heads(
+    n_classes, prior_precision, rng
+):
+    """Whatever the prior of what the logits have in common; and that does not count."""
+    truth = torch.as_tensor(rng.normal(size=(8, n_classes)))
+    rows = torch.as_tensor(rng.normal(size=(200, 8)))
+    posterior = posterior_of_head(
+        truth.T,
+        rows[:100],
+        covariance="full",
+        likelihood="categorical",
+        prior_precision=prior_precision,
+        has_bias=False,
+    )
+    found = torch.softmax(mean_field_logits(posterior, rows), dim=1)
+    sampled = monte_carlo_probabilities(
+        posterior, rows, n_samples=2000, generator=torch.Generator().manual_seed(0)
+    )
+    assert float((found - sampled).abs().mean()) < 0.03
+    shifted = replace(posterior, mean=posterior.mean + torch.as_tensor(rng.normal(size=8)))
+    again = torch.softmax(mean_field_logits(shifted, rows), dim=1)
+    torch.testing.assert_close(again, found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -66,7 +66,8 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
         as rounding.
     prediction : {"mean_field", "monte_carlo", "plain"}, default="mean_field"
         How the uncertainty of the weights enters the probabilities: by dividing the logits by
-        √(1 + π/8 · hᵀΣh), by averaging over `n_samples` heads, or not at all.
+        √(1 + π/8 · hᵀΣh), by averaging over `n_samples` heads, or not at all. With a full
+        covariance the logits are those less their mean over the classes, and Σ is that of these.
     n_samples : int, default=100
         Number of heads for ``prediction="monte_carlo"``. They are the same in every call.
     last_layer : str or None, default=None

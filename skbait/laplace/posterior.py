@@ -163,13 +163,23 @@ class Posterior:
         """Return the logits (N, K) at the mean."""
         return self.rows(features) @ self.mean.T
 
-    def variances(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the variance of each logit of rows (N, P): (N, 1) if shared, else (N, K)."""
+    @property
+    def contrasts(self) -> bool:
+        """Whether logits count less their mean over the classes.
+
+        So it is under a softmax, which does not see what they have in common. That is known by the
+        prior alone, and a full covariance holds it.
+        """
+        return self.blocks > 1 and self.link == "softmax"
+
+    def own_covariances(self) -> torch.Tensor:
+        """Return the covariance (b, P, P) of each class's weights, or of their `contrasts`."""
         image = self.covariance.view(self.blocks, self.width, self.blocks, self.width)
-        own = image.diagonal(dim1=0, dim2=2)  # (P, P, b)
-        return torch.stack(
-            [((rows @ own[:, :, k]) * rows).sum(dim=1) for k in range(self.blocks)], dim=1
-        )
+        own = image.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # (b, P, P)
+        if self.contrasts:
+            with_mean = image.mean(dim=2)  # covariance of each with the mean of all
+            own = own - with_mean - with_mean.mT + with_mean.mean(dim=0)
+        return own
 
     def with_classes(self, order: torch.Tensor) -> Posterior:
         """Return the posterior with further classes, whose weights have their prior around zero.

@@ -20,6 +20,9 @@ def mean_field_logits(
 ) -> torch.Tensor:
     """Return the logits (N, K), each divided by the root of 1 + f times its variance.
 
+    Under a full covariance and a softmax these are logits less their mean over the classes: what
+    all have in common, of which the rows tell nothing, would flatten the probabilities.
+
     Parameters
     ----------
     posterior : Posterior
@@ -30,11 +33,15 @@ def mean_field_logits(
         f; 0 gives the logits at the mean.
     """
     logits = torch.empty((len(features), posterior.n_classes), dtype=EXACT, device=features.device)
+    own = posterior.own_covariances() if factor else ()
     for chunk in row_chunks(features, 3 * posterior.width):
         rows = posterior.rows(features[chunk])
         found = rows @ posterior.mean.T
         if factor:
-            found = found / torch.sqrt(1 + factor * posterior.variances(rows))
+            if posterior.contrasts:
+                found -= found.mean(dim=1, keepdim=True)
+            variances = torch.stack([((rows @ each) * rows).sum(dim=1) for each in own], dim=1)
+            found /= torch.sqrt(1 + factor * variances)
         logits[chunk] = found
     return logits
 
