@@ -418,7 +418,9 @@ def test_a_file_of_something_else_is_refused(digits, tmp_path):
         read_results(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("content", [b'{"lr": 0.1}', b"three weeks of work", b"\x80\x04K\x01."])
+@pytest.mark.parametrize(
+    "content", [b'{"lr": 0.1}', b'{"setting": "dark"}', b"three weeks of work", b"\x80\x04K\x01."]
+)
 def test_a_file_of_something_else_without_an_end_of_line_is_kept(digits, tmp_path, content):
     path = tmp_path / "results.jsonl"
     path.write_bytes(content)

@@ -134,12 +134,14 @@ class DenseForm:
         inverted = symmetrise(torch.cholesky_inverse(root))
         if self.pool.n_columns == 1 and not self.chosen:
             self.root = root
+        if self.problem.regularization > COLLINEAR:
+            root = None  # large where Q is
         fisher = self.fisher
         if fisher is None:
             fisher = self._mean_fisher(precision)
             if fisher.numel() * fisher.element_size() <= KEPT_BYTES:
                 self.fisher = fisher
-        if self.problem.regularization > COLLINEAR:
+        if root is None:
             return inverted, symmetrise(inverted @ fisher @ inverted)
         half = torch.cholesky_solve(fisher, root)
         return inverted, symmetrise(torch.cholesky_solve(half.T, root))

@@ -174,10 +174,10 @@ def _is_part(line):
     if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
         return False
     try:
-        Record.from_line(line)
-    except _UNREADABLE:
+        json.loads(line)
+    except (ValueError, RecursionError):
         return True
-    return False
+    return False  # a whole line, of a record or of something else
 
 
 def _end_last_line(file):
