@@ -442,6 +442,10 @@ def test_what_a_crash_may_leave_is_cut_off_and_a_whole_line_is_not(digits, tmp_p
         small(*digits, **params | {"seeds": [0, 1]})
         assert path.read_bytes().startswith(whole)
         assert len(path.read_bytes().splitlines()) == 2
+    path.write_bytes(whole + bytes(50))  # after a loss of power
+    assert_same(read_results(path), first, but=())
+    small(*digits, **params | {"seeds": [0, 1]})
+    assert len(path.read_bytes().splitlines()) == 2
     path.write_bytes(whole.rstrip(b"\n"))  # as some editors leave it
     assert_same(read_results(path), first, but=())
     small(*digits, **params | {"seeds": [0, 1]})
@@ -479,9 +483,10 @@ def test_damaged_lines_are_named(digits, tmp_path, change):
     path = tmp_path / "results.jsonl"
     small(*digits, strategies=["random"], seeds=1, results_path=path)
     line = json.loads(path.read_text())
-    path.write_text("\n" + json.dumps(change(line)) + "\n")
-    with pytest.raises(ValueError, match="line 2 is not a result of compare_strategies"):
-        read_results(path)
+    for end in ("\n", ""):
+        path.write_text("\n" + json.dumps(change(line)) + end)
+        with pytest.raises(ValueError, match="line 2 is not a result of compare_strategies"):
+            read_results(path)
 
 
 def constant(value):
@@ -519,6 +524,19 @@ def test_means_over_other_numbers_of_labels_are_told():
     names = ("dataset", "strategy", "seed", "n_labels", "score")
     with pytest.warns(UserWarning, match="do not begin and end with as many labels on data set"):
         summarize_strategies({name: [row[i] for row in rows] for i, name in enumerate(names)})
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_may_begin_with_other_numbers_of_labels():
+    """More are drawn until two classes are seen: for each seed alike."""
+    rows = [
+        ("d", name, seed, n, 0.5)
+        for name in ("random", "bait")
+        for seed, start in ((0, 2), (1, 3))
+        for n in (start, 10)
+    ]
+    names = ("dataset", "strategy", "seed", "n_labels", "score")
+    summarize_strategies({name: [row[i] for row in rows] for i, name in enumerate(names)})
 
 
 # Statistics, on a table whose numbers can be checked by hand

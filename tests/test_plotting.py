@@ -166,13 +166,22 @@ def results_of(names):
 
 def test_names_are_drawn_as_they_are():
     """Those with $ are no formulas, and those that begin with _ are not left out."""
-    as_drawn = [name.replace("$", r"\$") for name in NAMES]
+    as_drawn = [*(name.replace("$", r"\$") for name in NAMES[:3]), "\u200b_hidden"]
     curves = AcquisitionCurveDisplay.from_results(results_of(NAMES))
     curves.figure_.canvas.draw()
     assert [text.get_text() for text in curves.ax_.get_legend().get_texts()] == as_drawn
     matrix = WinMatrixDisplay.from_results(results_of(NAMES))
     matrix.figure_.canvas.draw()
     assert {text.get_text() for text in matrix.ax_.get_yticklabels()} == set(as_drawn)
+
+
+def test_curves_beside_others_in_axes_of_ones_own(pyplot):
+    _, ax = pyplot.subplots()
+    ax.plot([10, 20], [0.5, 0.5], label="all labels")
+    for names in (["a", "_b"], ["c"]):
+        AcquisitionCurveDisplay.from_results(results_of(names), ax=ax)
+    drawn = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert drawn == ["all labels", "a", "\u200b_b", "c"]
 
 
 def test_long_names_leave_room_for_the_matrix():
@@ -518,7 +527,7 @@ def test_images_of_any_layout(shape, tensor, rng):
     if shape[0] == 3:
         np.testing.assert_array_equal(images, np.moveaxis(X, 1, 3))
     np.testing.assert_array_equal(as_images(X.reshape(5, -1), shape), images)
-    sheet, corners = sheet_of(images, 2, None, with_text=False)
+    sheet, corners = sheet_of(images, 2, None)
     assert sheet.shape[:2] == (3 * 5, 2 * 7)
     for image, (top, left) in zip(images, corners, strict=True):
         np.testing.assert_array_equal(sheet[top : top + 4, left : left + 6], image)
@@ -554,6 +563,24 @@ def test_a_sheet_has_room_for_every_image_and_its_name(shape, name, pyplot):
         assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
         inside = display.figure_.bbox.padded(1)
         assert all(inside.contains(*corner) for box in boxes for corner in box.corners())
+
+
+def test_rounds_of_a_sheet_and_its_size():
+    rows = np.random.default_rng(0).random((12, 8, 8))
+    query = RandomQuery().fit(np.zeros((2, 64)), [0, 1])
+    display = QueryDisplay.from_query(query, rows, np.arange(12), kind="images")
+    display.rounds = np.repeat([1, 2, 3], [5, 4, 3])
+    display.plot(kind="images").figure_.canvas.draw()
+    assert [text.get_text() for text in display.texts_] == ["round 1", "round 2", "round 3"]
+    picture, inside = display.im_.get_window_extent(), display.figure_.bbox.padded(1)
+    for text in display.texts_:
+        box = text.get_window_extent()
+        assert box.x1 < picture.x0
+        assert all(inside.contains(*corner) for corner in box.corners())
+    display = QueryDisplay.from_query(
+        query, np.random.default_rng(0).random((20, 8, 400)), np.arange(20), kind="images"
+    ).plot(kind="images", n_columns=10)
+    assert (display.figure_.get_size_inches() <= 21).all()
 
 
 def test_pixels_that_are_no_numbers_spoil_no_others():

@@ -106,11 +106,13 @@ class ResultsFile:
 
     def read(self):
         """Return the records by their keys; of several with one key the last."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return {}
         found = {}
         try:
             stored = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
         except OSError as error:
             raise self._unusable(error, "read") from error
         lines = stored.split(b"\n")
@@ -171,6 +173,8 @@ def _number_of(value):
 
 def _is_part(line):
     """Tell whether a line is a part of a record, of which a crash has cut off the rest."""
+    if not line.strip(b"\0"):
+        return True  # nothing, or what a loss of power may leave
     if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
         return False
     try:

@@ -174,8 +174,8 @@ def summarize_strategies(results, *, score="score"):
         if len(spans) > len({seed for seed, *_ in spans}):
             warnings.warn(
                 f"strategies do not begin and end with as many labels on data set {dataset!r}: "
-                "their areas and final scores do not tell which is better. Compare runs of one "
-                "budget.",
+                "their areas and final scores do not tell which is better. Compare runs "
+                "of one initial and one budget.",
                 stacklevel=2,
             )
         if len({frozenset(runs) for runs in of_dataset}) > 1:

@@ -284,7 +284,14 @@ class AcquisitionCurveDisplay:
             raise ValueError(
                 f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
             )
-        ax = axes_for(ax, self)
+        columns = 2 if len(self.names) > _N_COLORS else 1
+        beside = ax is None and len(self.names) > _MANY  # where it would cover the curves
+        width, height = 6.4, 4.8
+        if beside:
+            longest = max(len(str(name)) for name in self.names)
+            width += columns * (0.5 + 0.075 * longest)
+            height = max(height, 0.7 + 0.18 * -(-len(self.names) // columns))
+        ax = axes_for(ax, self, figsize=(width, height))
         from matplotlib.collections import PolyCollection
         from matplotlib.lines import Line2D
 
@@ -320,12 +327,8 @@ class AcquisitionCurveDisplay:
                 self.errorbar_.append(drawn)
         ax.set_xlabel("Labels")
         ax.set_ylabel(self.score_name if score_name is None else score_name)
-        columns = 2 if len(self.names) > _N_COLORS else 1
-        labels = [line.get_label() for line in self.lines_]
-        # beside the curves where it would cover them
-        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if len(labels) > _MANY else {}
-        # the lines by name: those that begin with _ would be left out
-        ax.legend(self.lines_, labels, ncols=columns, fontsize="small", **where)
+        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
+        ax.legend(ncols=columns, fontsize="small", **where)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self

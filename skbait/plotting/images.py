@@ -74,10 +74,12 @@ def as_images(X, image_shape):
     finite = images[np.isfinite(images)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     stretched = (images - low) / (high - low) if high > low else images - low
+    if images.ndim == 4:
+        stretched[np.isnan(images).any(axis=3)] = 1.0
     return np.nan_to_num(stretched, nan=1.0, posinf=1.0, neginf=0.0)
 
 
-def sheet_of(images, n_columns, rounds, *, with_text, least=0):
+def sheet_of(images, n_columns, rounds, *, above=0, least=0):
     """Return images beside and below each other, and where each begins.
 
     Parameters
@@ -88,8 +90,8 @@ def sheet_of(images, n_columns, rounds, *, with_text, least=0):
         Images side by side.
     rounds : ndarray of int of shape (n,) or None
         A new round begins a new line; None: all are of one round.
-    with_text : bool
-        Whether there has to be room for a text above each image.
+    above : int, default=0
+        Room above each image at least, for a text.
     least : int, default=0
         What the width of a column is at least.
 
@@ -101,8 +103,8 @@ def sheet_of(images, n_columns, rounds, *, with_text, least=0):
         The topmost row and leftmost column of each image in the sheet.
     """
     n, height, width = images.shape[:3]
-    gap = max(1, round(0.08 * max(height, width)))
-    above = max(gap, round(0.4 * height)) if with_text else gap
+    gap = max(1, round(0.08 * min(height, width)))
+    above = max(gap, above)
     cell = max(width + gap, least)
     corners, line, column = [], 0, 0
     for i in range(n):

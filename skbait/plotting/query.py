@@ -22,9 +22,10 @@ __all__ = ["QueryDisplay"]
 N_COLORS = 10
 # With more points than this the legend has a fixed place.
 MANY = 20_000
-# Inches of the shorter side of an image in a sheet, and of a character above it; of more than so
-# many characters the last are left out.
-_SIDE, _CHARACTER, _LONG = 0.7, 0.075, 20
+# Inches of the shorter side of an image in a sheet; at most, of the longer side and of the sheet.
+_SIDE, _LONGEST_SIDE, _WIDEST = 0.7, 6.0, 20.0
+# Inches of a character and of a line above it; beyond so many characters names are cut.
+_CHARACTER, _LINE, _LONG = 0.075, 0.2, 20
 
 
 class QueryDisplay:
@@ -375,27 +376,38 @@ class QueryDisplay:
     def _plot_sheet(self, ax, n_columns):
         if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
             raise ValueError(f"n_columns={n_columns!r} has to be None or an integer from 1.")
-        with_text = self.y is not None
-        labels = [str(self.y[position]) for position in self.chosen] if with_text else []
+        labels = []
+        if self.y is not None:
+            labels = [" ".join(str(self.y[position]).split()) for position in self.chosen]
         longest = min(max(map(len, labels), default=0), _LONG)
-        unit = _SIDE / min(self.images.shape[1:3])  # inches a pixel
-        least = int(longest * _CHARACTER / unit)
-        if n_columns is None:
-            fit = int(10 * _SIDE / (unit * max(self.images.shape[2], least)))
-            n_columns = min(max(1, fit), len(self.images))
-        sheet, corners = sheet_of(
-            self.images, n_columns, self.rounds, with_text=with_text, least=least
-        )
+        height, width = self.images.shape[1:3]
+        # inches a pixel
+        unit = min(_SIDE / min(height, width), _LONGEST_SIDE / max(height, width))
+        least = 0
+        if n_columns is None and ax is None:
+            n_columns = round(10 * _SIDE / max(unit * width, _CHARACTER * longest, _SIDE))
+        n_columns = min(n_columns or 10, len(self.images))
+        if self._has_rounds():
+            n_columns = min(n_columns, int(np.unique(self.rounds, return_counts=True)[1].max()))
+        if ax is None:
+            unit = min(unit, _WIDEST / (n_columns * width))
+            least = int(_CHARACTER * longest / unit)
+        above = max(round(0.4 * min(height, width)), int(_LINE / unit)) if labels else 0
+        sheet, corners = sheet_of(self.images, n_columns, self.rounds, above=above, least=least)
         height, width = sheet.shape[:2]
-        cell = width / n_columns
+        longest = _LONG
+        if ax is not None:  # as much of the names as there is room for
+            inches = ax.get_window_extent().size / ax.figure.dpi
+            unit = min(inches / (width, height))
+            longest = min(longest, max(3, int(unit * width / n_columns / _CHARACTER)))
         margin = _SIDE if self._has_rounds() else 0.0
         figsize = max(2.0, unit * width + margin), max(1.0, unit * height)
         ax = axes_for(ax, self, figsize=figsize)
         self.im_ = ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if with_text:
+        if labels:
             for label, (top, left) in zip(labels, corners, strict=True):
                 middle = left + self.images.shape[2] / 2
-                shown = label if len(label) <= _LONG else label[: _LONG - 1] + "…"
+                shown = label if len(label) <= longest else label[: longest - 1] + "…"
                 text = ax.text(middle, top - 1, as_text(shown), ha="center", va="bottom")
                 text.set_fontsize("small")
                 self.texts_.append(text)
@@ -405,8 +417,15 @@ class QueryDisplay:
                 tops.setdefault(int(number), top)
             for number, top in tops.items():
                 middle = top + self.images.shape[1] / 2
-                text = ax.text(-0.15 * cell, middle, f"round {number}", ha="right", va="center")
-                text.set_fontsize("small")
+                text = ax.annotate(
+                    f"round {number}",
+                    (0, middle),
+                    xytext=(-8, 0),
+                    textcoords="offset points",
+                    ha="right",
+                    va="center",
+                    fontsize="small",
+                )
                 self.texts_.append(text)
         ax.set_axis_off()
         return ax

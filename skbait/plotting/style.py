@@ -8,8 +8,13 @@ _SCALE = {"norm", "vmin", "vmax"}
 
 
 def as_text(name):
-    """Return a name as matplotlib draws it as it is: between two $ it would set formulas."""
-    return str(name).replace("$", r"\$")
+    """Return a name as matplotlib draws it as it is.
+
+    Between two $ it would set formulas, and a legend leaves out what begins with _: a space
+    without width comes before that.
+    """
+    text = str(name).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def with_defaults(artist, defaults, given):

@@ -17,6 +17,12 @@ __all__ = ["WinMatrixDisplay"]
 _WRAPPED = 30
 
 
+def _wrapped(name):
+    """Return a name with further line breaks, the longest lines of which are not too long."""
+    kept = {"replace_whitespace": False, "expand_tabs": False}
+    return "\n".join(textwrap.fill(line, _WRAPPED, **kept) for line in name.split("\n"))
+
+
 class WinMatrixDisplay:
     """Pairwise wins: how often the strategy of a row beats the strategy of a column.
 
@@ -161,10 +167,12 @@ class WinMatrixDisplay:
             The display.
         """
         n = len(self.names)
-        names = [textwrap.fill(name, _WRAPPED) for name in map(str, self.names)]
-        lines = [name.splitlines() for name in names]
-        longest = max(len(line) for name in lines for line in name or [""])
-        cell = max(0.42, 0.18 * max(map(len, lines)))
+        names = list(map(str, self.names))
+        if ax is None:  # it has room for several lines
+            names = list(map(_wrapped, names))
+        lines = [name.split("\n") for name in names]
+        longest = max((len(line) for name in lines for line in name), default=0)
+        cell = max(0.42, 0.18 * max(map(len, lines), default=0))
         side = max(4.0, 1.6 + cell * n) + 0.08 * max(0, longest - 12)
         ax = axes_for(ax, self, figsize=(side + 0.8, side))
         from matplotlib.image import AxesImage
