@@ -481,6 +481,8 @@ class TestBadArguments:
             ({"kappa": 10**400}, "kappa=1000.* must be a positive finite number"),
             ({"regularization": "0.5"}, "regularization='0.5' must be 'auto' or a positive"),
             ({"regularization": True}, "regularization=True must be 'auto' or a positive"),
+            ({"kappa": b"0.1"}, "kappa=b'0.1' must be a number"),
+            ({"kappa": torch.tensor(True)}, "must be a number"),
             ({"regularization": None}, "regularization=None"),
             ({"oversample": 0.5}, "oversample"),
             ({"oversample": "twice"}, "oversample='twice' must be a number"),

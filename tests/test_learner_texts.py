@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from on_cpu import represent
+from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +19,7 @@ from skorch import NeuralNetClassifier
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from skbait import (
     ActiveLearner,
@@ -169,7 +172,7 @@ def backwards(collate):
 
 
 @pytest.mark.parametrize("order", [by_length, backwards])
-@pytest.mark.parametrize("form", ["dataset", "array", "list", "tensor"])
+@pytest.mark.parametrize("form", ["dataset", "array", "list", "tensor", "sparse"])
 def test_rows_of_every_form_keep_their_order(order, form):
     padded = pad([row[:n] for row, n in zip(TOKENS, LENGTHS, strict=True)])
     rows = {
@@ -177,6 +180,7 @@ def test_rows_of_every_form_keep_their_order(order, form):
         "array": padded.numpy(),
         "list": list(padded.numpy()),
         "tensor": padded,
+        "sparse": sparse.csr_array(padded.numpy()),
     }[form]
 
     def shortened(collate):  # to what is no padding, so that lengths differ
@@ -189,6 +193,63 @@ def test_rows_of_every_form_keep_their_order(order, form):
         MarginQuery(FrozenEstimator(fitted)).fit(rows, TOPIC).query(rows, 3)
     with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
         ActiveLearner(FrozenEstimator(fitted), RandomQuery()).fit(rows, TOPIC).predict(rows)
+
+
+class Restoring(nn.Module):
+    """Puts the rows of a batch back to where they were."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x, places):
+        return self.head(x.float())[places]
+
+
+class Flagged(nn.Module):
+    """Takes a random flag of each row beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x, flags):
+        return self.head(x.float())
+
+
+def collate_moved(items):
+    rows, labels = default_collate(items)
+    return {"x": rows.flip(0), "places": torch.arange(len(rows)).flip(0)}, labels
+
+
+def collate_flagged(items):
+    rows, labels = default_collate(items)
+    return {"x": rows, "flags": torch.rand(len(rows)) < 0.5}, labels
+
+
+def collate_flipped(items):
+    rows, labels = default_collate(items)
+    flips = torch.rand(len(rows)) < 0.5
+    return torch.where(flips[:, None], rows.flip(1), rows).float(), labels
+
+
+@pytest.mark.parametrize(
+    ("collate", "module", "rows"),
+    [
+        (collate_moved, Restoring, TOKENS),
+        (collate_flagged, Flagged, TOKENS),
+        (collate_flipped, partial(nn.Linear, 6, 2), np.repeat(TOKENS[:1], 90, axis=0)),
+    ],
+    ids=["restored", "flags", "equal rows"],
+)
+def test_batches_whose_rows_are_where_they_were_are_taken(collate, module, rows):
+    """By what the module does, or but for what is drawn at random in each batch."""
+    fitted = FrozenEstimator(text_net(collate, module=module).fit(rows, TOPIC))
+    learner = ActiveLearner(fitted, MarginQuery()).fit(rows, TOPIC)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        assert learner.predict(rows).shape == (90,)
+    assert len(learner.query(rows, 3)) == 3
 
 
 @pytest.mark.parametrize(

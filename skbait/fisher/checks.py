@@ -58,7 +58,8 @@ def check_integer(name: str, value, least: int, otherwise: str = "") -> None:
 def as_number(name: str, value) -> float:
     """Return a number as a float, or raise for what is none."""
     try:
-        if isinstance(value, (bool, str)):
+        kind = str(getattr(value, "dtype", ""))
+        if isinstance(value, (bool, str, bytes)) or kind in ("bool", "torch.bool"):
             raise TypeError
         return float(value)
     except OverflowError:
@@ -71,14 +72,14 @@ def as_floats(
     name: str, values: torch.Tensor | None, like: torch.Tensor | None
 ) -> torch.Tensor | None:
     """Return integers as floats, of the dtype of what they belong to if that has one."""
-    if values is None:
+    if values is None and name.startswith("labeled_"):
         return None
     if not isinstance(values, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}.")
     if values.is_floating_point() or values.is_complex():
         return values
-    floats = isinstance(like, torch.Tensor) and like.is_floating_point()
-    return values.to(like.dtype if floats else EXACT)
+    dtype = getattr(like, "dtype", None)  # half precision does not hold all integers
+    return values.to(dtype if dtype == torch.float32 else EXACT)
 
 
 def check_memory(n_numbers: int, features: torch.Tensor, variant: str) -> None:
