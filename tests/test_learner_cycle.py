@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.frozen import FrozenEstimator
@@ -713,24 +713,17 @@ def test_a_search_without_a_best_estimator_is_told_before_it_is_trained(strategy
         cycle(strategy, estimator=search).fit(X, Y)
 
 
-class Tuned(ClassifierMixin, BaseEstimator):
+class Tuned(LogisticRegression):
     """A user's own: it trains what its search found."""
 
     def __init__(self, estimator=None):
+        super().__init__()
         self.estimator = estimator
 
     def fit(self, X, y):
         found = clone(self.estimator).fit(X, y).cv_results_
-        self.model_ = LogisticRegression(C=found["params"][found["rank_test_score"].argmin()]["C"])
-        self.model_.fit(X, y)
-        self.classes_ = self.model_.classes_
-        return self
-
-    def predict(self, X):
-        return self.model_.predict(X)
-
-    def predict_proba(self, X):
-        return self.model_.predict_proba(X)
+        self.C = found["params"][found["rank_test_score"].argmin()]["C"]
+        return super().fit(X, y)
 
 
 def test_a_search_that_keeps_no_best_estimator_may_serve_others():

@@ -15,7 +15,8 @@ from sklearn.manifold import MDS
 
 from skbait import ActiveLearner
 from skbait.plotting import AcquisitionCurveDisplay, QueryDisplay, WinMatrixDisplay
-from skbait.plotting.images import as_images, look_like_images, sheet_of
+from skbait.plotting.images import as_images, look_like_images
+from skbait.plotting.sheet import sheet_of
 from skbait.strategies import BaitQuery, MarginQuery, RandomQuery
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -55,8 +55,7 @@ class LaplaceClassifier(OnFeatures, WrapsClassifier):
     prior_precision : float or "auto", default=1.0
         The precision λ of the Gaussian prior. It should be the weight decay (the L2 penalty,
         1/C; 2/C for a head with a single logit, which two rows share) that the estimator was
-        trained with. "auto" takes that of the largest marginal
-        likelihood.
+        trained with. "auto" takes that of the largest marginal likelihood.
     update : {"second_order", "newton", "first_order"}, default="second_order"
         What `partial_fit` does, see Notes.
     gamma : float or "auto", default="auto"

@@ -248,14 +248,15 @@ def _named_datasets(X, y, X_test, y_test):
 
 def _as_seeds(seeds):
     """Return a list of different seeds."""
-    if isinstance(seeds, Integral) and not isinstance(seeds, bool) and seeds >= 1:
+
+    def whole(number):
+        return isinstance(number, Integral) and not isinstance(number, bool)
+
+    if whole(seeds) and seeds >= 1:
         return list(range(seeds))
     listed = list(seeds) if isinstance(seeds, Iterable) else []
-    whole = all(
-        isinstance(seed, Integral) and not isinstance(seed, bool) and 0 <= seed < 2**32
-        for seed in listed
-    )
-    if not listed or not whole or len(set(listed)) < len(listed):
+    in_range = all(whole(seed) and 0 <= seed < 2**32 for seed in listed)
+    if not listed or not in_range or len(set(listed)) < len(listed):
         raise ValueError(
             f"seeds={seeds!r} has to be a number of seeds, 1 or more, or an iterable of different "
             "integers from 0 to 2**32 - 1."

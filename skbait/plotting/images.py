@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Rows that are images, and a sheet of them."""
+"""Rows that are images."""
 
 from __future__ import annotations
 
@@ -77,45 +77,3 @@ def as_images(X, image_shape):
     if images.ndim == 4:
         stretched[np.isnan(images).any(axis=3)] = 1.0
     return np.nan_to_num(stretched, nan=1.0, posinf=1.0, neginf=0.0)
-
-
-def sheet_of(images, n_columns, rounds, *, above=0, least=0):
-    """Return images beside and below each other, and where each begins.
-
-    Parameters
-    ----------
-    images : ndarray of shape (n, height, width) or (n, height, width, 3)
-        The images.
-    n_columns : int
-        Images side by side.
-    rounds : ndarray of int of shape (n,) or None
-        A new round begins a new line; None: all are of one round.
-    above : int, default=0
-        Room above each image at least, for a text.
-    least : int, default=0
-        What the width of a column is at least.
-
-    Returns
-    -------
-    sheet : ndarray of shape (sheet height, sheet width) or (sheet height, sheet width, 3)
-        White around the images.
-    corners : list of (int, int)
-        The topmost row and leftmost column of each image in the sheet.
-    """
-    n, height, width = images.shape[:3]
-    gap = max(1, round(0.08 * min(height, width)))
-    above = max(gap, above)
-    cell = max(width + gap, least)
-    corners, line, column = [], 0, 0
-    for i in range(n):
-        begins = i > 0 and rounds is not None and rounds[i] != rounds[i - 1]
-        if column == n_columns or begins:
-            line, column = line + 1, 0
-        left = column * cell + (cell - gap - width) // 2
-        corners.append((line * (height + above) + above, left))
-        column += 1
-    shape = ((line + 1) * (height + above), n_columns * cell, *images.shape[3:])
-    sheet = np.ones(shape)
-    for image, (top, left) in zip(images, corners, strict=True):
-        sheet[top : top + height, left : left + width] = image
-    return sheet, corners

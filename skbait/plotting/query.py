@@ -10,8 +10,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skbait.plotting.axes import axes_for
-from skbait.plotting.images import as_images, look_like_images, sheet_of
+from skbait.plotting.images import as_images, look_like_images
 from skbait.plotting.projection import project
+from skbait.plotting.sheet import Sheet
 from skbait.plotting.style import as_text, with_defaults
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.targets import as_vector, has_label
@@ -22,10 +23,6 @@ __all__ = ["QueryDisplay"]
 N_COLORS = 10
 # With more points than this the legend has a fixed place.
 MANY = 20_000
-# Inches of the shorter side of an image in a sheet; at most, of the longer side and of the sheet.
-_SIDE, _LONGEST_SIDE, _WIDEST = 0.7, 6.0, 20.0
-# Inches of a character and of a line above it; beyond so many characters names are cut.
-_CHARACTER, _LINE, _LONG = 0.075, 0.2, 20
 
 
 class QueryDisplay:
@@ -376,57 +373,13 @@ class QueryDisplay:
     def _plot_sheet(self, ax, n_columns):
         if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
             raise ValueError(f"n_columns={n_columns!r} has to be None or an integer from 1.")
-        labels = []
+        labels = None
         if self.y is not None:
             labels = [" ".join(str(self.y[position]).split()) for position in self.chosen]
-        longest = min(max(map(len, labels), default=0), _LONG)
-        height, width = self.images.shape[1:3]
-        # inches a pixel
-        unit = min(_SIDE / min(height, width), _LONGEST_SIDE / max(height, width))
-        least = 0
-        if n_columns is None and ax is None:
-            n_columns = round(10 * _SIDE / max(unit * width, _CHARACTER * longest, _SIDE))
-        n_columns = min(n_columns or 10, len(self.images))
-        if self._has_rounds():
-            n_columns = min(n_columns, int(np.unique(self.rounds, return_counts=True)[1].max()))
-        if ax is None:
-            unit = min(unit, _WIDEST / (n_columns * width))
-            least = int(_CHARACTER * longest / unit)
-        above = max(round(0.4 * min(height, width)), int(_LINE / unit)) if labels else 0
-        sheet, corners = sheet_of(self.images, n_columns, self.rounds, above=above, least=least)
-        height, width = sheet.shape[:2]
-        longest = _LONG
-        if ax is not None:  # as much of the names as there is room for
-            inches = ax.get_window_extent().size / ax.figure.dpi
-            unit = min(inches / (width, height))
-            longest = min(longest, max(3, int(unit * width / n_columns / _CHARACTER)))
-        margin = _SIDE if self._has_rounds() else 0.0
-        figsize = max(2.0, unit * width + margin), max(1.0, unit * height)
-        ax = axes_for(ax, self, figsize=figsize)
-        self.im_ = ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        if labels:
-            for label, (top, left) in zip(labels, corners, strict=True):
-                middle = left + self.images.shape[2] / 2
-                shown = label if len(label) <= longest else label[: longest - 1] + "…"
-                text = ax.text(middle, top - 1, as_text(shown), ha="center", va="bottom")
-                text.set_fontsize("small")
-                self.texts_.append(text)
-        if self._has_rounds():
-            tops = {}
-            for number, (top, _) in zip(self.rounds, corners, strict=True):
-                tops.setdefault(int(number), top)
-            for number, top in tops.items():
-                middle = top + self.images.shape[1] / 2
-                text = ax.annotate(
-                    f"round {number}",
-                    (0, middle),
-                    xytext=(-8, 0),
-                    textcoords="offset points",
-                    ha="right",
-                    va="center",
-                    fontsize="small",
-                )
-                self.texts_.append(text)
+        rounds = self.rounds if self._has_rounds() else None
+        sheet = Sheet(self.images, rounds, labels, n_columns, ax)
+        ax = axes_for(ax, self, figsize=sheet.figsize)
+        self.im_, self.texts_ = sheet.draw(ax)
         ax.set_axis_off()
         return ax
 

@@ -41,20 +41,19 @@ def for_skorch(X, labels=None, *, net=None):
     """
     if sparse.issparse(X):
         X = sparse.csr_matrix(X)
-    if not isinstance(X, Dataset) or not len(X):
-        collate = _collate_of(net, "valid") if labels is None else None
-        if collate is not None:
-            _check_order(collate, lambda: net.get_dataset(X), "predictions")
-        return X
-    first = X[0]
+    items = isinstance(X, Dataset) and len(X) > 0
+    first = X[0] if items else None
     if labels is None:
-        paired = isinstance(first, tuple) or _is_pair(first)
-        labelled = paired and len(first) == 2 and first[1] is not None
         collate = _collate_of(net, "valid")
-        as_it_is = _makes_pairs(collate, first)
-        X = X if labelled or as_it_is else WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
+        if items:
+            paired = isinstance(first, tuple) or _is_pair(first)
+            labelled = paired and len(first) == 2 and first[1] is not None
+            if not labelled and not _makes_pairs(collate, first):
+                X = WithLabels(X, torch.zeros(len(X), dtype=torch.int64))
         if collate is not None:
-            _check_order(collate, lambda: X, "predictions")
+            _check_order(net, collate, X, "predictions")
+        return X
+    if not items:
         return X
     if len(X) != len(labels):
         raise ValueError(f"X has {len(X)} rows, y has {len(labels)}.")
@@ -67,7 +66,7 @@ def for_skorch(X, labels=None, *, net=None):
         except ValueError:
             taken = False
         if not taken and _makes_pairs(collate, first):
-            _check_order(collate, lambda: X, "labels given as y")
+            _check_order(net, collate, X, "labels given as y")
             for iterator in ("train", "valid"):
                 own = _collate_of(net, iterator)
                 if own is not None and not isinstance(own, _Relabelling):
@@ -132,7 +131,7 @@ class _Relabelling:
         return batch, torch.stack([each.label for each in items])
 
 
-def _check_order(collate, get_dataset, what: str) -> None:
+def _check_order(net, collate, X, what: str) -> None:
     """Refuse a `collate_fn` that orders the rows of a batch.
 
     It sorts if two rows give the same batch whichever comes first, and moves rows about if that of
@@ -156,7 +155,7 @@ def _check_order(collate, get_dataset, what: str) -> None:
         return {each for each in odd if sorted(each) == [0, 1, 2]}
 
     try:
-        dataset = get_dataset()
+        dataset = net.get_dataset(X)  # a Dataset is one already
         spread = np.linspace(0, max(0, len(dataset) - 1), _TRIED).astype(int)
         items = [dataset[i] for i in np.unique(spread).tolist()]
         pairs = [pair for pair in pairwise(items) if not _same(*map(inputs, pair))]
