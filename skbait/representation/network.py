@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -167,8 +167,7 @@ class _NetRows:
             if "torch._dynamo" in sys.modules:
                 # A compiled graph does not call hooks that came after it was compiled, and what
                 # is compiled need not be a module: methods and functions are too.
-                stance = getattr(torch.compiler, "set_stance", None)
-                stack.enter_context(stance("force_eager") if stance else nullcontext())
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             for module in modules_of(self.net, criteria=True).values():
                 module.eval()
             yield
