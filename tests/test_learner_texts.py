@@ -203,7 +203,7 @@ class Restoring(nn.Module):
         self.head = nn.Linear(6, 2)
 
     def forward(self, x, places):
-        return self.head(x.float())[places]
+        return self.head(x.float())[places.ravel()]
 
 
 class Flagged(nn.Module):
@@ -222,6 +222,11 @@ def collate_moved(items):
     return {"x": rows.flip(0), "places": torch.arange(len(rows)).flip(0)}, labels
 
 
+def collate_moved_by_column(items):
+    batch, labels = collate_moved(items)
+    return batch | {"places": batch["places"][:, None]}, labels
+
+
 def collate_flagged(items):
     rows, labels = default_collate(items)
     return {"x": rows, "flags": torch.rand(len(rows)) < 0.5}, labels
@@ -233,14 +238,33 @@ def collate_flipped(items):
     return torch.where(flips[:, None], rows.flip(1), rows).float(), labels
 
 
+def collate_both_ways(items):
+    rows, labels = default_collate(items)
+    return {"x": rows, "flags": rows.flip(0)}, labels
+
+
+def collate_cropped(items):
+    length = min(int((row != 0).sum()) for row, _ in items)
+    rows = torch.stack([torch.as_tensor(row[:length]) for row, _ in items])
+    return rows.float(), torch.tensor([int(label) for _, label in items])
+
+
+# All begin in the same way, and some have nothing else.
+OF_ONE_BEGINNING = np.concatenate([np.ones((90, 1)), TOKENS[:, 1:] + 1], axis=1)
+OF_ONE_BEGINNING[::3, 1:] = 0
+
+
 @pytest.mark.parametrize(
     ("collate", "module", "rows"),
     [
         (collate_moved, Restoring, TOKENS),
+        (collate_moved_by_column, Restoring, TOKENS),
+        (collate_both_ways, Flagged, TOKENS),
+        (collate_cropped, partial(nn.Linear, 1, 2), OF_ONE_BEGINNING),
         (collate_flagged, Flagged, TOKENS),
         (collate_flipped, partial(nn.Linear, 6, 2), np.repeat(TOKENS[:1], 90, axis=0)),
     ],
-    ids=["restored", "flags", "equal rows"],
+    ids=["restored", "restored by a column", "both ways", "cropped", "flags", "equal rows"],
 )
 def test_batches_whose_rows_are_where_they_were_are_taken(collate, module, rows):
     """By what the module does, or but for what is drawn at random in each batch."""
@@ -250,6 +274,71 @@ def test_batches_whose_rows_are_where_they_were_are_taken(collate, module, rows)
         torch.manual_seed(seed)
         assert learner.predict(rows).shape == (90,)
     assert len(learner.query(rows, 3)) == 3
+
+
+def refused(collate, rows):
+    fitted = text_net(module=Floats, iterator_valid__collate_fn=collate)
+    fitted.fit(TOKENS, TOPIC)
+    learner = ActiveLearner(FrozenEstimator(fitted), RandomQuery()).fit(TOKENS, TOPIC)
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        learner.predict(rows)
+
+
+class Floats(nn.Linear):
+    """Of rows that may hold NaN, or come one by one."""
+
+    def __init__(self):
+        super().__init__(6, 2)
+
+    def forward(self, x):
+        x = torch.stack(x) if isinstance(x, list) else x
+        return super().forward(torch.nan_to_num(x.float()))
+
+
+def test_rows_in_another_order_are_seen_in_spite_of_nan():
+    def sort(items):
+        return default_collate(sorted(items, key=lambda item: -float(item[0][0])))
+
+    some, all_ = TOKENS.astype(np.float32), TOKENS.astype(np.float32)
+    some[0, 0] = all_[:, 1] = np.nan
+    for rows in (some, all_):
+        for collate in (sort, backwards(default_collate)):
+            refused(collate, rows)
+
+
+def test_rows_in_another_order_are_seen_where_few_differ_in_length():
+    padded = TOKENS + 1
+    padded[[3, 30, 60], 2:] = 0
+
+    def sort(items):
+        items = sorted(items, key=lambda item: -int((item[0] != 0).sum()))
+        rows = [torch.as_tensor(row) for row, _ in items] + [torch.zeros(6)]  # all are so long
+        return pad(rows)[:-1], torch.tensor([int(label) for _, label in items])
+
+    refused(sort, padded)
+    cut = [torch.as_tensor(row[row != 0]) for row in padded]
+    refused(sort, Listed([*zip(cut, TOPIC, strict=True)]))
+
+
+def test_rows_of_a_list_in_another_order_are_seen():
+    def reverse(items):
+        rows, labels = default_collate(items)
+        return {"x": list(rows)[::-1]}, labels
+
+    refused(reverse, TOKENS)
+
+
+def test_what_a_collate_fn_draws_is_drawn_as_by_the_net_alone():
+    def noisy(items):
+        rows, labels = default_collate(items)
+        return rows + torch.rand(rows.shape), labels
+
+    fitted = text_net(noisy, module=Floats).fit(TOKENS, TOPIC)
+    learner = ActiveLearner(FrozenEstimator(fitted), RandomQuery()).fit(TOKENS, TOPIC)
+    torch.manual_seed(3)
+    expected = fitted.predict_proba(TOKENS)
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(learner.predict_proba(TOKENS), expected)
 
 
 @pytest.mark.parametrize(

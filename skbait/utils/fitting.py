@@ -53,11 +53,8 @@ from skbait.utils.nets import (
     predicts_in_its_own_way,
     scores_of,
 )
-from skbait.utils.state import (
-    in_this_process,
-    keep_random_states,
-    read_only_arrays_allowed,
-)
+from skbait.utils.random_states import in_this_process
+from skbait.utils.state import keep_random_states, read_only_arrays_allowed
 
 __all__ = ["EncodedClassifier", "fit_clone"]
 

@@ -20,13 +20,18 @@ from scipy import sparse
 from torch.utils.data import Dataset
 
 from skbait.utils.data import on_host
+from skbait.utils.random_states import random_states_kept
 
-# Rows on which it is tried whether a `collate_fn` keeps their order.
-_TRIED = 8
+# Rows that are looked at, and of these on how many it is tried whether a `collate_fn` keeps
+# their order.
+_LOOKED_AT, _TRIED = 32, 8
 
 
+@random_states_kept()
 def for_skorch(X, labels=None, *, net=None):
     """Return X in a form that skorch can take rows from; most are as they stand.
+
+    What is drawn at random while rows are looked at does not count.
 
     Parameters
     ----------
@@ -139,26 +144,26 @@ def _check_order(net, collate, X, what: str) -> None:
     """
 
     def inputs(*some):
-        return _leaves(collate(deepcopy([*some]))[0])  # it may write to them
+        return collate(deepcopy([*some]))[0]  # it may write to them
 
     def sorts(one, other):  # not by chance
-        return all(_same(inputs(one, other), inputs(other, one)) for _ in range(_TRIED))
+        batches = ((inputs(one, other), inputs(other, one)) for _ in range(_TRIED))
+        return all(_same(*each) and not _two_alike(each[0]) for each in batches)
 
     def places(one, other):
         batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
         first, second = ([inputs(*batch) for batch in batches] for _ in range(2))
         if not all(map(_same, first, second)):
             return {(0, 1, 2)}  # it draws random numbers, whose places tell nothing
-        if any(_restores(leaf) for batch in first for leaf in batch):
+        first = [_parts(batch) for batch in first]
+        if any(_restores(part) for batch in first for part in batch):
             return {(0, 1, 2)}
-        odd = [tuple(map(_odd_one, leaves)) for leaves in zip(*first, strict=True)]
+        odd = [tuple(map(_odd_one, parts)) for parts in zip(*first, strict=True)]
         return {each for each in odd if sorted(each) == [0, 1, 2]}
 
     try:
         dataset = net.get_dataset(X)  # a Dataset is one already
-        spread = np.linspace(0, max(0, len(dataset) - 1), _TRIED).astype(int)
-        items = [dataset[i] for i in np.unique(spread).tolist()]
-        pairs = [pair for pair in pairwise(items) if not _same(*map(inputs, pair))]
+        pairs = _unlike_pairs(dataset, inputs)
         found = set().union(*(places(*pair) for pair in pairs))
         other_order = any(sorts(*pair) for pair in pairs)
         other_order = other_order or (len(found) == 1 and (0, 1, 2) not in found)
@@ -172,37 +177,83 @@ def _check_order(net, collate, X, what: str) -> None:
         )
 
 
-def _odd_one(leaf) -> int:
+def _unlike_pairs(dataset, inputs) -> list:
+    """Return pairs of unlike items, the shortest and the longest of those looked at among them.
+
+    Length is what most sort by.
+    """
+    spread = np.linspace(0, max(0, len(dataset) - 1), _LOOKED_AT).astype(int)
+    items = [dataset[i] for i in np.unique(spread).tolist()]
+    items.sort(key=_size_of)
+    few = np.unique(np.linspace(0, max(0, len(items) - 1), _TRIED).astype(int)).tolist()
+    return [pair for pair in pairwise(items[i] for i in few) if not _same(*map(inputs, pair))]
+
+
+def _size_of(item) -> tuple[int, int]:
+    """Return how many numbers or letters there are, and without the zeros of padding."""
+    texts = [leaf for leaf in _leaves(item) if isinstance(leaf, str)]
+    others = [on_host(leaf) for leaf in _leaves(item) if not isinstance(leaf, str)]
+    letters = sum(map(len, texts))
+    return letters + sum(map(np.size, others)), letters + sum(map(np.count_nonzero, others))
+
+
+def _odd_one(part) -> int:
     """Return which of three rows is unlike the two others; -1 where there is no such row."""
-    if np.shape(leaf)[:1] != (3,):
+    rows = _rows_of(part, 3)
+    if rows is None:
         return -1
-    rows = on_host(leaf)
-    pairs = [np.array_equal(rows[(k + 1) % 3], rows[(k + 2) % 3]) for k in range(3)]
+    pairs = [_same(rows[(k + 1) % 3], rows[(k + 2) % 3]) for k in range(3)]
     return pairs.index(True) if sum(pairs) == 1 else -1
 
 
-def _restores(leaf) -> bool:
+def _two_alike(batch) -> bool:
+    """Tell whether the two rows of a batch have become the same: their order cannot be told."""
+    parts = [part for part in _parts(batch) if _rows_of(part, 2) is not None]
+    arrays = [part for part in parts if not isinstance(part, (list, tuple))]
+    both = arrays or parts  # a list may be of two inputs
+    return bool(both) and all(_same(*_rows_of(part, 2)) for part in both)
+
+
+def _rows_of(part, n_rows):
+    """Return the rows of a list or an array if it has so many; else None."""
+    if isinstance(part, (list, tuple)):
+        return part if len(part) == n_rows else None
+    return on_host(part) if np.shape(part)[:1] == (n_rows,) else None
+
+
+def _restores(part) -> bool:
     """Tell whether numbers say where three rows are that have been moved."""
-    if np.shape(leaf) != (3,):
+    if isinstance(part, (list, tuple)) or math.prod(np.shape(part)) != 3:
         return False
-    places = on_host(leaf).tolist()
+    places = np.ravel(on_host(part)).tolist()
     return sorted(places) == [0, 1, 2] != places
+
+
+def _parts(value) -> list:
+    """Return the dicts' values, lists, tuples and leaves in a value, however deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [value, *(part for each in value for part in _parts(each))]
+    return [value]
 
 
 def _leaves(value) -> list:
     """Return what is in dicts, lists and tuples, however deep."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for part in value for leaf in _leaves(part)]
-    return [value]
+    return [part for part in _parts(value) if not isinstance(part, (list, tuple))]
 
 
-def _same(one: list, other: list) -> bool:
-    """Tell whether the same arrays are in two lists."""
-    return len(one) == len(other) and all(
-        np.array_equal(on_host(a), on_host(b)) for a, b in zip(one, other, strict=True)
-    )
+def _same(one, other) -> bool:
+    """Tell whether the same numbers and texts are in two values."""
+    one, other = _leaves(one), _leaves(other)
+    return len(one) == len(other) and all(map(_equal, one, other))
+
+
+def _equal(one, other) -> bool:
+    """Tell whether two arrays are the same; NaN is as NaN."""
+    one, other = np.asarray(on_host(one)), np.asarray(on_host(other))
+    nan = one.dtype.kind in "fc" and other.dtype.kind in "fc"
+    return np.array_equal(one, other, equal_nan=nan)
 
 
 def _collate_of(net, iterator: str):

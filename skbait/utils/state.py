@@ -4,37 +4,16 @@
 A query must not change what the user's own code does next. Two things change behind one's back
 as soon as a network is asked for predictions: every pass of a torch ``DataLoader`` draws a seed
 from torch's global generator, and skorch puts the modules in evaluation mode and leaves them so.
-
-The states belong to the whole process: while one thread keeps them, others that want to wait.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-
-import joblib
-import numpy as np
-import torch
-from joblib.parallel import get_active_backend
+from contextlib import contextmanager
 
 from skbait.utils.nets import as_nets_take, explain_dtype, find_nets, modules_of, uses_cuda
-
-_turn = threading.RLock()  # re-entrant: blocks of one thread lie inside each other
-
-
-def _renew_turn():
-    """Free the lock in a forked process, in which the thread that may hold it does not exist."""
-    global _turn
-    _turn = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_renew_turn)
+from skbait.utils.random_states import random_states_kept
 
 
 @contextmanager
@@ -57,48 +36,8 @@ def keep_random_states(estimator=None, *, seed: int | None = None) -> Iterator[N
         are.
     """
     cuda = any(uses_cuda(net) for net in find_nets(estimator))
-    with _turn, _no_threads_of_joblib(), _states_kept(cuda, seed):
+    with random_states_kept(cuda=cuda, seed=seed):
         yield
-
-
-def in_this_process():
-    """Return a context in which `joblib.Parallel` runs its tasks one after the other.
-
-    Its processes have random states of their own, which nobody seeds.
-    """
-    return joblib.parallel_config(backend="sequential")
-
-
-def _no_threads_of_joblib():
-    """Return a context in which `joblib.Parallel` starts no threads if it did by default."""
-    backend, _ = get_active_backend()
-    threads = getattr(backend, "uses_threads", False)
-    return in_this_process() if threads else nullcontext()
-
-
-@contextmanager
-def _states_kept(cuda, seed) -> Iterator[None]:
-    """Keep the states as `keep_random_states` does, those of CUDA devices if asked to."""
-    python_state = random.getstate()
-    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one is meant
-    with warnings.catch_warnings():
-        # fork_rng remarks on the number of devices, where there are several
-        warnings.filterwarnings("ignore", message=".*available devices.*")
-        fork = torch.random.fork_rng(devices=None if cuda else [], device_type="cuda")
-        fork.__enter__()
-    try:
-        if seed is not None:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-            if cuda:
-                torch.manual_seed(seed)
-            else:  # manual_seed would also reach CUDA devices, whose states are not kept
-                torch.default_generator.manual_seed(seed)
-        yield
-    finally:
-        fork.__exit__(None, None, None)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
 
 
 @contextmanager
