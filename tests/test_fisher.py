@@ -567,3 +567,32 @@ def test_too_large_a_problem_is_refused_before_it_is_begun(seed, monkeypatch):
     with pytest.raises(MemoryError, match=r"variant='exact' takes .* GB for the factors of 50 "):
         select(*rows.args, 3, variant="exact")
     assert len(select(*rows.args, 3).positions) == 3
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("integer", [torch.int64, torch.uint8, torch.bool])
+def test_integers_beside_floats(half, integer):
+    """Half precision holds few integers; single precision is what the other rows have."""
+    features, p, labeled, labeled_p = random_rows(seed=5, n_pool=12).args
+    whole = (features * 9).abs().round()
+    if integer == torch.bool:
+        whole = (whole > 3).double()
+    options = {"regularization": 0.1}
+    expected = select(whole, p, labeled.to(half).double(), labeled_p, 3, **options)
+    chosen = select(whole.to(integer), p, labeled.to(half), labeled_p, 3, **options)
+    assert chosen.positions.tolist() == expected.positions.tolist()
+    torch.testing.assert_close(chosen.gains, expected.gains)
+    expected = select(labeled.to(half).double(), labeled_p, whole, p, 3, **options)
+    chosen = select(labeled.to(half), labeled_p, whole.to(integer), p, 3, **options)
+    torch.testing.assert_close(chosen.gains, expected.gains)
+    expected = select(whole.float(), p, labeled.float(), labeled_p, 3, **options)
+    chosen = select(whole.to(integer), p, labeled.float(), labeled_p, 3, **options)
+    torch.testing.assert_close(chosen.gains, expected.gains)
+
+
+def test_what_is_no_tensor_is_named():
+    features, p, labeled, labeled_p = random_rows(seed=5, n_pool=12).args
+    with pytest.raises(TypeError, match=r"features must be a torch.Tensor, got NoneType"):
+        select(None, p, labeled, labeled_p, 3)
+    with pytest.raises(TypeError, match=r"labeled_features must be a torch.Tensor, got ndarray"):
+        select(features, p, labeled.numpy(), labeled_p, 3)

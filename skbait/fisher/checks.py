@@ -71,15 +71,24 @@ def as_number(name: str, value) -> float:
 def as_floats(
     name: str, values: torch.Tensor | None, like: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """Return integers as floats, of the dtype of what they belong to if that has one."""
+    """Return integers as floats, of one dtype with what they belong to.
+
+    Half precision does not hold all integers: beside them it becomes float64.
+    """
     if values is None and name.startswith("labeled_"):
         return None
     if not isinstance(values, torch.Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(values).__name__}.")
-    if values.is_floating_point() or values.is_complex():
-        return values
-    dtype = getattr(like, "dtype", None)  # half precision does not hold all integers
-    return values.to(dtype if dtype == torch.float32 else EXACT)
+    if _holds_integers(values):
+        return values.to(torch.float32 if getattr(like, "dtype", None) == torch.float32 else EXACT)
+    half = values.dtype.itemsize < torch.float32.itemsize
+    return values.to(EXACT) if half and _holds_integers(like) else values
+
+
+def _holds_integers(values) -> bool:
+    return isinstance(values, torch.Tensor) and not (
+        values.is_floating_point() or values.is_complex()
+    )
 
 
 def check_memory(n_numbers: int, features: torch.Tensor, variant: str) -> None:
