@@ -446,11 +446,19 @@ def test_what_a_crash_may_leave_is_cut_off_and_a_whole_line_is_not(digits, tmp_p
     assert_same(read_results(path), first, but=())
     small(*digits, **params | {"seeds": [0, 1]})
     assert len(path.read_bytes().splitlines()) == 2
-    path.write_bytes(whole.rstrip(b"\n"))  # as some editors leave it
-    assert_same(read_results(path), first, but=())
-    small(*digits, **params | {"seeds": [0, 1]})
-    assert path.read_bytes().startswith(whole)
-    assert len(path.read_bytes().splitlines()) == 2
+    zeros = bytes(50)  # after a loss of power
+    for kept in (1, 5, 12, 13, 60):
+        path.write_bytes(whole + whole[:kept] + zeros)
+        assert_same(read_results(path), first, but=())
+        small(*digits, **params | {"seeds": [0, 1]})
+        assert path.read_bytes().startswith(whole)
+        assert len(path.read_bytes().splitlines()) == 2
+    for end in (b"", zeros):  # as some editors leave it
+        path.write_bytes(whole.rstrip(b"\n") + end)
+        assert_same(read_results(path), first, but=())
+        small(*digits, **params | {"seeds": [0, 1]})
+        assert path.read_bytes().startswith(whole)
+        assert len(path.read_bytes().splitlines()) == 2
 
 
 def of_line(**changes):

@@ -118,6 +118,8 @@ class ResultsFile:
         lines = stored.split(b"\n")
         if _is_part(lines[-1]):
             del lines[-1]
+        else:
+            lines[-1] = lines[-1].rstrip(b"\0")
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -172,9 +174,11 @@ def _number_of(value):
 
 
 def _is_part(line):
-    """Tell whether a line is a part of a record, of which a crash has cut off the rest."""
-    if not line.strip(b"\0"):
-        return True  # nothing, or what a loss of power may leave
+    """Tell whether a line is a part of a record, of which a crash has cut off the rest.
+
+    A loss of power may leave zeros instead.
+    """
+    line = line.rstrip(b"\0")
     if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
         return False
     try:
@@ -195,10 +199,11 @@ def _end_last_line(file):
     file.seek(0)
     stored = file.read()
     start = stored.rfind(b"\n") + 1
-    if _is_part(stored[start:]):
+    last = stored[start:].rstrip(b"\0")
+    if _is_part(last):
         file.truncate(start)
-        file.seek(0, os.SEEK_END)
     else:
+        file.truncate(start + len(last))
         file.write(b"\n")
 
 
