@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 
 import numpy as np
 import pytest
@@ -174,6 +175,17 @@ def test_names_are_drawn_as_they_are():
     matrix = WinMatrixDisplay.from_results(results_of(NAMES))
     matrix.figure_.canvas.draw()
     assert {text.get_text() for text in matrix.ax_.get_yticklabels()} == set(as_drawn)
+
+
+def test_a_curve_without_a_name_and_names_of_several_lines():
+    curves = AcquisitionCurveDisplay.from_results(results_of(["", "margin"]))
+    assert len(curves.ax_.get_legend().get_texts()) == 2
+    for names in ([f"a\nb\nc\nd {i}" for i in range(30)], [f"name {i}" for i in range(300)]):
+        curves = AcquisitionCurveDisplay.from_results(results_of(names))
+        curves.figure_.canvas.draw()
+        legend = curves.ax_.get_legend().get_window_extent()
+        inside = curves.figure_.bbox.padded(1)
+        assert all(inside.contains(*corner) for corner in legend.corners())
 
 
 def test_curves_beside_others_in_axes_of_ones_own(pyplot):
@@ -564,6 +576,94 @@ def test_a_sheet_has_room_for_every_image_and_its_name(shape, name, pyplot):
         assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
         inside = display.figure_.bbox.padded(1)
         assert all(inside.contains(*corner) for box in boxes for corner in box.corners())
+
+
+def sheet(n, shape, name, **params):
+    images = np.random.default_rng(0).random((n, *shape))
+    return QueryDisplay(chosen=np.arange(n), images=images, y=np.repeat(name, n), **params)
+
+
+def overlaps(display):
+    """How many texts of a sheet lie on each other, or on the images."""
+    display.figure_.canvas.draw()
+    picture = display.im_.get_array()
+    height, width = picture.shape[:2]
+    boxes = [text.get_window_extent() for text in display.texts_]
+    on_each_other = sum(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[:i])
+    white = picture.reshape(height, width, -1).min(axis=2) == 1.0
+    on_images = 0
+    for box in boxes:
+        (left, low), (right, high) = display.ax_.transData.inverted().transform(box.get_points())
+        rows = slice(max(0, math.ceil(high)), max(0, math.floor(low) + 1))
+        columns = slice(max(0, math.ceil(left)), max(0, math.floor(right) + 1))
+        on_images += not white[rows, columns].all()
+    return on_each_other, on_images
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "n_columns"), [(100, (6.4, 4.8), None), (30, (3, 3), None), (40, (6, 4), 20)]
+)
+def test_labels_in_axes_of_ones_own_lie_on_nothing(n, size, n_columns, pyplot):
+    _, ax = pyplot.subplots(figsize=size, layout="constrained")
+    display = sheet(n, (8, 8), "cat").plot(ax, kind="images", n_columns=n_columns)
+    assert overlaps(display) == (0, 0)
+    assert display.texts_[0].get_text() == "cat"
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (1, 28), (40, 2), (32, 32, 3)])
+@pytest.mark.parametrize("name", ["cat", "LAWN MOWER"])
+@pytest.mark.parametrize("points", [10, 14])
+def test_labels_of_any_size_lie_on_nothing(shape, name, points, pyplot):
+    with pyplot.rc_context({"font.size": points}):
+        display = sheet(12, shape, name).plot(kind="images")
+        assert overlaps(display) == (0, 0)
+        assert display.texts_[0].get_text() == name
+
+
+def test_a_sheet_is_bounded(pyplot):
+    for name, n_columns in (("a" * 20, 100), ("automobile", 50)):
+        display = sheet(100, (8, 8), name).plot(kind="images", n_columns=n_columns)
+        assert display.figure_.get_size_inches()[0] < 21
+        assert overlaps(display) == (0, 0)
+    display = sheet(300, (8, 8), "cat", rounds=np.arange(300)).plot(kind="images")
+    assert 50 < display.figure_.get_size_inches()[1] < 101
+    assert overlaps(display) == (0, 0)
+    _, ax = pyplot.subplots(figsize=(4, 3), layout="constrained")
+    display = sheet(20, (8, 8), "automobile").plot(ax, kind="images")
+    assert overlaps(display) == (0, 0)  # cut
+
+
+def test_rows_without_a_label_are_named_so():
+    display = sheet(3, (8, 8), "cat")
+    for y in (np.array([-1, 0, 1]), np.array([None, "0", "1"], dtype=object)):
+        display.y = y
+        display.plot(kind="images")
+        assert [text.get_text() for text in display.texts_] == ["no label", "0", "1"]
+
+
+def test_a_map_of_what_has_the_shape_of_images():
+    query = RandomQuery().fit(np.zeros((2, 64)), [0, 1])
+    display = QueryDisplay.from_query(query, torch.rand(20, 8, 8).bfloat16(), np.arange(3))
+    assert display.images.shape == (3, 8, 8)
+    at = np.random.default_rng(0).random((20, 2))
+    words = np.full((20, 2, 3), "a")
+    display = QueryDisplay.from_query(query, words, np.arange(3), projection=at)
+    assert display.images is None
+    with pytest.raises(ValueError, match="could not convert"):
+        QueryDisplay.from_query(query, words, np.arange(3), kind="images")
+
+
+def test_an_error_leaves_no_figure_and_what_was_drawn(pyplot):
+    open_before = pyplot.get_fignums()
+    with pytest.raises(ValueError, match="names the curve 'x'"):
+        AcquisitionCurveDisplay.from_results(RESULTS, curve_kwargs={"x": {}})
+    with pytest.raises(ValueError, match="format"):
+        WinMatrixDisplay.from_results(RESULTS, values_format="zz")
+    assert pyplot.get_fignums() == open_before
+    display = sheet(3, (8, 8), "cat").plot(kind="images")
+    with pytest.raises(ValueError, match="n_columns=0"):
+        display.plot(kind="images", n_columns=0)
+    assert display.im_ is not None
 
 
 def test_rounds_of_a_sheet_and_its_size():

@@ -17,8 +17,8 @@ __all__ = ["AcquisitionCurveDisplay"]
 # After so many lines the colours begin again, with the next of the line styles.
 _N_COLORS = 10
 _LINE_STYLES = ("-", "--", ":", "-.")
-# With more curves the legend stands beside them.
-_MANY = 20
+# With more curves the legend stands beside them, in columns of so many at most.
+_MANY, _TALLEST = 20, 50
 
 
 class AcquisitionCurveDisplay:
@@ -284,13 +284,18 @@ class AcquisitionCurveDisplay:
             raise ValueError(
                 f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
             )
+        own = [_kwargs_of(name, curve_kwargs, self.names) for name in self.names]
         columns = 2 if len(self.names) > _N_COLORS else 1
         beside = ax is None and len(self.names) > _MANY  # where it would cover the curves
         width, height = 6.4, 4.8
         if beside:
-            longest = max(len(str(name)) for name in self.names)
+            lines = [str(name).split("\n") for name in self.names]
+            longest = max(len(line) for name in lines for line in name)
+            columns = max(columns, -(-len(lines) // _TALLEST))
+            heights = np.array_split([len(name) for name in lines], columns)
+            tallest = max(int(each.sum()) for each in heights)
             width += columns * (0.5 + 0.075 * longest)
-            height = max(height, 0.7 + 0.18 * -(-len(self.names) // columns))
+            height = max(height, 0.7 + 0.18 * tallest)
         ax = axes_for(ax, self, figsize=(width, height))
         from matplotlib.collections import PolyCollection
         from matplotlib.lines import Line2D
@@ -305,7 +310,7 @@ class AcquisitionCurveDisplay:
                 "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
                 "label": as_text(name),
             }
-            style = with_defaults(Line2D, style, _kwargs_of(name, curve_kwargs, self.names))
+            style = with_defaults(Line2D, style, own[i])
             if len(at) == 1:
                 style.setdefault("marker", "o")  # a line of one point cannot be seen
             line = ax.plot(at, scores, **style)[0]

@@ -21,6 +21,25 @@ def axes_for(ax, owner, **figure_kw):
     matplotlib Axes
         The axes.
     """
+    plt = pyplot_for(owner)
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained", **figure_kw)
+    return ax
+
+
+def pyplot_for(owner):
+    """Return `matplotlib.pyplot`, or say how to install it.
+
+    Parameters
+    ----------
+    owner : object
+        The display, for an error.
+
+    Returns
+    -------
+    module
+        It.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -28,6 +47,4 @@ def axes_for(ax, owner, **figure_kw):
             f"{type(owner).__name__}.plot draws with matplotlib, which is not installed: "
             "pip install 'skbait[plot]' brings it."
         ) from error
-    if ax is None:
-        _, ax = plt.subplots(layout="constrained", **figure_kw)
-    return ax
+    return plt

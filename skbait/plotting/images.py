@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from skbait.utils.data import kind_of, row_shape
+from skbait.utils.data import kind_of, on_host, row_shape
 
 _CHANNELS = (1, 3)
 
@@ -37,8 +36,7 @@ def as_images(X, image_shape):
         The images. Bytes are divided by 255; other values are stretched, the smallest of all to
         0 and the largest to 1. NaN is white.
     """
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
+    X = on_host(X)
     if kind_of(X) not in ("array", "frame", "list"):
         raise TypeError(
             f"kind='images' takes arrays and tensors, not a {type(X).__name__}: pass the images "

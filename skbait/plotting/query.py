@@ -9,20 +9,15 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skbait.plotting.axes import axes_for
+from skbait.plotting.axes import axes_for, pyplot_for
 from skbait.plotting.images import as_images, look_like_images
+from skbait.plotting.map import NO_LABEL, draw_map
 from skbait.plotting.projection import project
 from skbait.plotting.sheet import Sheet
-from skbait.plotting.style import as_text, with_defaults
 from skbait.utils.data import num_rows, take_rows
 from skbait.utils.targets import as_vector, has_label
 
 __all__ = ["QueryDisplay"]
-
-# More classes than this have no names in a legend: their colours are hard to tell.
-N_COLORS = 10
-# With more points than this the legend has a fixed place.
-MANY = 20_000
 
 
 class QueryDisplay:
@@ -158,9 +153,7 @@ class QueryDisplay:
             parts = [X_pool, known] if n_known else [X_pool]
             coordinates = project(query, parts, projection)
             labeled = np.arange(n_pool, len(coordinates))
-        images = None
-        if kind == "images" or look_like_images(X_pool):
-            images = as_images(take_rows(X_pool, chosen), image_shape)
+        images = _images_of(X_pool, chosen, image_shape, needed=kind == "images")
         display = cls(chosen=chosen, coordinates=coordinates, labeled=labeled, y=y, images=images)
         return display.plot(
             ax,
@@ -241,9 +234,7 @@ class QueryDisplay:
         y = None if y is None else as_vector(y, n_rows)
         _check_kind(kind)
         coordinates = project(learner, [X], projection) if kind == "scatter" else None
-        images = None
-        if kind == "images" or look_like_images(X):
-            images = as_images(take_rows(X, chosen), image_shape)
+        images = _images_of(X, chosen, image_shape, needed=kind == "images")
         display = cls(
             chosen=chosen,
             rounds=np.repeat(wanted, [len(picked[each]) for each in wanted]),
@@ -290,6 +281,8 @@ class QueryDisplay:
             The display.
         """
         _check_kind(kind)
+        if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
+            raise ValueError(f"n_columns={n_columns!r} has to be None or an integer from 1.")
         needed = "coordinates" if kind == "scatter" else "images"
         if getattr(self, needed) is None:
             raise ValueError(
@@ -300,82 +293,34 @@ class QueryDisplay:
         self.texts_ = []
         if kind == "scatter":
             ax = axes_for(ax, self)
-            self._plot_map(ax, pool_kw, labeled_kw, chosen_kw)
+            drawn = draw_map(
+                ax,
+                self.coordinates,
+                self.chosen,
+                rounds=self.rounds if self._has_rounds() else None,
+                labeled=self.labeled,
+                y=self.y,
+                pool_kw=pool_kw,
+                labeled_kw=labeled_kw,
+                chosen_kw=chosen_kw,
+            )
+            self.pool_, self.labeled_, self.chosen_, self.colorbar_ = drawn
         else:
             ax = self._plot_sheet(ax, n_columns)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
 
-    def _plot_map(self, ax, pool_kw, labeled_kw, chosen_kw):
-        from matplotlib import colormaps
-        from matplotlib.collections import PathCollection
-        from matplotlib.lines import Line2D
-
-        at = self.coordinates
-        n_labeled = 0 if self.labeled is None else len(self.labeled)
-        pool = {"s": 8, "color": "0.75", "linewidths": 0, "label": "pool", "rasterized": True}
-        rows = np.arange(len(at))
-        classes, marked = [], False
-        if self.y is not None:
-            rows = np.arange(len(self.y))
-            classes, codes, marked = _codes_of(self.y)
-            few = len(classes) <= N_COLORS
-            cmap = colormaps["tab10" if few else "tab20"].with_extremes(bad=pool.pop("color"))
-            pool |= {"c": codes % 20, "cmap": cmap, "vmin": -0.5, "vmax": 9.5 if few else 19.5}
-            pool |= {"alpha": 0.4, "plotnonfinite": True}
-        style = with_defaults(PathCollection, pool, pool_kw)
-        self.pool_ = ax.scatter(*at[rows].T, **style)
-        colored = self.y is not None and style.get("c") is pool["c"]
-        by_class = colored and 0 < len(classes) <= N_COLORS and "label" not in (pool_kw or {})
-        if n_labeled:
-            labeled = {"s": 28, "marker": "x", "color": "black", "linewidths": 1}
-            labeled |= {"label": "labelled before"}
-            labeled = with_defaults(PathCollection, labeled, labeled_kw)
-            self.labeled_ = ax.scatter(*at[self.labeled].T, **labeled)
-        chosen = {"s": 42, "edgecolors": "black", "linewidths": 0.8, "label": "picked"}
-        several = self._has_rounds()
-        if several:
-            chosen |= {"c": self.rounds, "cmap": "plasma"}
-        elif colored:  # as the rows of their classes in the pool
-            chosen |= {"c": pool["c"][self.chosen], "plotnonfinite": True}
-            chosen |= {"cmap": self.pool_.cmap, "norm": self.pool_.norm}
-        else:
-            chosen |= {"color": "C3"}
-        style = with_defaults(PathCollection, chosen, chosen_kw)
-        self.chosen_ = ax.scatter(*at[self.chosen].T, **style)
-        ringed = colored and not several and style.get("c") is chosen["c"]
-        if several and style.get("c") is self.rounds:
-            numbers = np.unique(self.rounds)
-            ticks = numbers if len(numbers) <= 10 else None
-            self.colorbar_ = ax.figure.colorbar(self.chosen_, ax=ax, label="Round", ticks=ticks)
-        ax.set(xticks=[], yticks=[])
-        handles, labels = ax.get_legend_handles_labels()
-        if ringed:
-            ring = Line2D([], [], ls="", marker="o", mfc="none", mec="black", mew=0.8)
-            handles = [ring if each is self.chosen_ else each for each in handles]
-        if by_class:  # the pool is its classes, and the rows without a label
-            named = {name: handle for handle, name in zip(handles, labels, strict=True)}
-            named.pop("pool")
-            colors = [*self.pool_.cmap(self.pool_.norm(np.arange(len(classes))))]
-            colors += [self.pool_.cmap.get_bad()] * marked
-            handles = [Line2D([], [], color=color, marker="o", ls="", ms=4) for color in colors]
-            handles += named.values()
-            labels = [as_text(each) for each in classes]
-            labels += ["no label"] * marked + list(named)
-        # the best place is sought among all points
-        where = {} if len(at) <= MANY else {"loc": "upper right"}
-        ax.legend(handles, labels, fontsize="small", ncols=1 + (len(labels) > 8), **where)
-
     def _has_rounds(self):
         return self.rounds is not None and len(np.unique(self.rounds)) > 1
 
     def _plot_sheet(self, ax, n_columns):
-        if n_columns is not None and not (isinstance(n_columns, Integral) and n_columns >= 1):
-            raise ValueError(f"n_columns={n_columns!r} has to be None or an integer from 1.")
+        pyplot_for(self)
         labels = None
         if self.y is not None:
-            labels = [" ".join(str(self.y[position]).split()) for position in self.chosen]
+            y = self.y[self.chosen]
+            labels = [" ".join(str(each).split()) for each in y]
+            labels = np.where(has_label(y), labels, NO_LABEL).tolist()
         rounds = self.rounds if self._has_rounds() else None
         sheet = Sheet(self.images, rounds, labels, n_columns, ax)
         ax = axes_for(ax, self, figsize=sheet.figsize)
@@ -384,16 +329,16 @@ class QueryDisplay:
         return ax
 
 
-def _codes_of(y):
-    """Return the classes, the number of that of each row (NaN: no label), and if any has none."""
-    known = has_label(y)
+def _images_of(X, chosen, image_shape, *, needed):
+    """Return the rows picked as images; where they are not needed, None for what are none."""
+    if not needed and not look_like_images(X):
+        return None
     try:
-        classes, codes = np.unique(y[known], return_inverse=True)
-    except TypeError:  # of several kinds
-        classes, codes = np.unique(y[known].astype(str), return_inverse=True)
-    out = np.full(len(y), np.nan)
-    out[known] = codes
-    return classes, out, not known.all()
+        return as_images(take_rows(X, chosen), image_shape)
+    except (TypeError, ValueError):
+        if needed:
+            raise
+        return None
 
 
 def _check_kind(kind):

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+
 import numpy as np
 
 from skbait.plotting.style import as_text
 
 # Inches of the shorter side of an image; at most, of the longer side and of the sheet.
-_SIDE, _LONGEST_SIDE, _WIDEST = 0.7, 6.0, 20.0
-# Inches of a character and of a line above it; beyond so many characters labels are cut.
-_CHARACTER, _LINE, _LONG = 0.075, 0.2, 20
+_SIDE, _LONGEST_SIDE, _WIDEST, _TALLEST = 0.7, 6.0, 20.0, 100.0
+# Labels are cut beyond so many characters, and small before they are cut to fewer than these.
+_LONG, _SHORT = 20, 3
+# A line in heights of its letters, and the points between a round's name and its images.
+_LINE, _BESIDE = 1.7, 8
+# Inches that a layout leaves free at each side.
+_PAD = 0.05
 
 
 class Sheet:
@@ -33,33 +40,56 @@ class Sheet:
     ----------
     figsize : tuple of float
         Width and height of a figure for it, in inches.
+    points : float
+        Size of the letters.
     """
 
     def __init__(self, images, rounds, labels, n_columns, ax):
-        self.images, self.rounds, self.labels = images, rounds, labels or []
-        longest = min(max(map(len, self.labels), default=0), _LONG)
+        from matplotlib.font_manager import FontProperties
+
+        self.images, self.rounds = images, rounds
+        self.points = FontProperties(size="small").get_size_in_points()
+        labels = [_cut(label, _LONG, len) for label in labels or []]
+        widths = {label: _inches(label, self.points) for label in set(labels)}
+        wanted = max(widths.values(), default=0.0) + 0.3 * self.points / 72
         height, width = images.shape[1:3]
         # inches a pixel
         unit = min(_SIDE / min(height, width), _LONGEST_SIDE / max(height, width))
-        least = 0
         if n_columns is None and ax is None:
-            n_columns = round(10 * _SIDE / max(unit * width, _CHARACTER * longest, _SIDE))
+            n_columns = round(10 * _SIDE / max(unit * width, wanted, _SIDE))
         n_columns = min(n_columns or 10, len(images))
+        n_lines = -(-len(images) // n_columns)
         if rounds is not None:
-            n_columns = min(n_columns, int(np.unique(rounds, return_counts=True)[1].max()))
-        if ax is None:
-            unit = min(unit, _WIDEST / (n_columns * width))
-            least = int(_CHARACTER * longest / unit)
-        above = max(round(0.4 * min(height, width)), int(_LINE / unit)) if labels else 0
+            each = np.unique(rounds, return_counts=True)[1]
+            n_columns = min(n_columns, int(each.max()))
+            n_lines = int(np.ceil(each / n_columns).sum())
+        room = _WIDEST, _TALLEST
+        if ax is not None:
+            unit, room = math.inf, ax.get_window_extent().size / ax.figure.dpi
+        line = min(_LINE * self.points / 72, 0.5 * room[1] / n_lines) if labels else 0.0
+        gap = gap_of(images)
+        across = room[0] / (n_columns * (width + gap))
+        down = (room[1] / n_lines - line) / (height + (0 if labels else gap))
+        unit = min(unit, across, down)
+        least = min(wanted, room[0] / n_columns) / unit if labels else 0.0
+        least = math.ceil(least) if ax is None else int(least)
+        above = math.ceil(line / unit)
         self.picture, self.corners = sheet_of(images, n_columns, rounds, above=above, least=least)
         height, width = self.picture.shape[:2]
-        self.longest = _LONG
-        if ax is not None:  # as much of the labels as there is room for
-            inches = ax.get_window_extent().size / ax.figure.dpi
-            unit = min(inches / (width, height))
-            self.longest = min(_LONG, max(3, int(unit * width / n_columns / _CHARACTER)))
-        margin = 0.0 if rounds is None else _SIDE
-        self.figsize = max(2.0, unit * width + margin), max(1.0, unit * height)
+        if ax is not None:
+            unit = min(room / (width, height))
+        if labels:  # small where there is no room for their lines, or for a few letters
+            cell = unit * width / n_columns
+            few = min(wanted, max(_inches(each[:_SHORT], self.points) for each in widths))
+            line = unit * max(above, gap) * 72
+            self.points = min(self.points, line / _LINE, self.points * cell / few)
+            texts = {each: _cut(each, cell, _inches, self.points) for each in widths}
+            labels = [texts[label] for label in labels]
+        self.labels = labels
+        margin = 2 * _PAD
+        if rounds is not None:
+            margin += _inches(_name_of(max(rounds)), self.points) + _BESIDE / 72
+        self.figsize = max(2.0, unit * width + margin), max(1.0, unit * height + 2 * _PAD)
 
     def draw(self, ax):
         """Draw it.
@@ -78,22 +108,25 @@ class Sheet:
         """
         image = ax.imshow(self.picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         height, width = self.images.shape[1:3]
-        texts, small = [], {"fontsize": "small"}
-        if self.labels:
-            for label, (top, left) in zip(self.labels, self.corners, strict=True):
-                fits = len(label) <= self.longest
-                label = as_text(label if fits else label[: self.longest - 1] + "…")
-                at = left + width / 2, top - 1
-                texts.append(ax.text(*at, label, ha="center", va="bottom", **small))
+        texts, style = [], {"fontsize": self.points, "textcoords": "offset points"}
+        for label, (top, left) in zip(self.labels, self.corners, strict=bool(self.labels)):
+            at = left + (width - 1) / 2, top - 0.5
+            where = {"xytext": (0, 0.1 * self.points), "ha": "center", "va": "bottom"}
+            texts.append(ax.annotate(as_text(label), at, **where, **style))
         if self.rounds is not None:
             tops = {}
             for number, (top, _) in zip(self.rounds, self.corners, strict=True):
                 tops.setdefault(int(number), top)
-            beside = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right"}
             for number, top in tops.items():
-                at = 0, top + height / 2
-                texts.append(ax.annotate(f"round {number}", at, va="center", **beside, **small))
+                at = 0, top + (height - 1) / 2
+                where = {"xytext": (-_BESIDE, 0), "ha": "right", "va": "center"}
+                texts.append(ax.annotate(_name_of(number), at, **where, **style))
         return image, texts
+
+
+def gap_of(images):
+    """Return the pixels between two images."""
+    return max(1, round(0.08 * min(images.shape[1:3])))
 
 
 def sheet_of(images, n_columns, rounds, *, above=0, least=0):
@@ -120,7 +153,7 @@ def sheet_of(images, n_columns, rounds, *, above=0, least=0):
         The topmost row and leftmost column of each image in the sheet.
     """
     n, height, width = images.shape[:3]
-    gap = max(1, round(0.08 * min(height, width)))
+    gap = gap_of(images)
     above = max(gap, above)
     cell = max(width + gap, least)
     corners, line, column = [], 0, 0
@@ -136,3 +169,23 @@ def sheet_of(images, n_columns, rounds, *, above=0, least=0):
     for image, (top, left) in zip(images, corners, strict=True):
         sheet[top : top + height, left : left + width] = image
     return sheet, corners
+
+
+def _name_of(number):
+    return f"round {number}"
+
+
+def _inches(text, points):
+    """Return the width of a text; on a screen it is wider than its outlines."""
+    from matplotlib.textpath import TextPath
+
+    return 1.05 * TextPath((0, 0), as_text(text), size=points).get_extents().width / 72
+
+
+def _cut(text, room, width_of, *args):
+    """Return as much of a text as there is room for."""
+    if width_of(text, *args) <= room:
+        return text
+    cuts = range(len(text))
+    fits = bisect_right(cuts, room, key=lambda k: width_of(f"{text[:k]}…", *args))
+    return f"{text[: max(0, fits - 1)]}…"

@@ -10,11 +10,11 @@ _SCALE = {"norm", "vmin", "vmax"}
 def as_text(name):
     """Return a name as matplotlib draws it as it is.
 
-    Between two $ it would set formulas, and a legend leaves out what begins with _: a space
-    without width comes before that.
+    Between two $ it would set formulas, and a legend leaves out what begins with _ or has no
+    letter: a space without width comes before that.
     """
     text = str(name).replace("$", r"\$")
-    return f"\u200b{text}" if text.startswith("_") else text
+    return f"\u200b{text}" if not text or text.startswith("_") else text
 
 
 def with_defaults(artist, defaults, given):

@@ -168,6 +168,10 @@ class WinMatrixDisplay:
         """
         n = len(self.names)
         names = list(map(str, self.names))
+        shares = {}
+        if include_values:
+            places = np.argwhere(~np.isnan(self.wins)).tolist()
+            shares = {(i, j): format(self.wins[i, j], values_format) for i, j in places}
         if ax is None:  # it has room for several lines
             names = list(map(_wrapped, names))
         lines = [name.split("\n") for name in names]
@@ -182,16 +186,12 @@ class WinMatrixDisplay:
         im_kw = with_defaults(AxesImage, style, im_kw)
         self.im_ = ax.imshow(self.wins, **im_kw)
         self.text_ = np.full((n, n), None, dtype=object) if include_values else None
-        if include_values:
-            for i, j in np.argwhere(~np.isnan(self.wins)):
-                share = self.wins[i, j]
-                red, green, blue, _ = self.im_.cmap(self.im_.norm(share))
-                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-                style = {"ha": "center", "va": "center", "fontsize": "small"}
-                style = with_defaults(
-                    Text, style | {"color": "white" if dark else "black"}, text_kw
-                )
-                self.text_[i, j] = ax.text(j, i, format(share, values_format), **style)
+        for (i, j), share in shares.items():
+            red, green, blue, _ = self.im_.cmap(self.im_.norm(self.wins[i, j]))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            style = {"ha": "center", "va": "center", "fontsize": "small"}
+            style |= {"color": "white" if dark else "black"}
+            self.text_[i, j] = ax.text(j, i, share, **with_defaults(Text, style, text_kw))
         names = list(map(as_text, names))
         ax.set_xticks(np.arange(n), names, rotation=xticks_rotation)
         ax.set_yticks(np.arange(n), names)
