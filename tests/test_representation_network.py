@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 
@@ -113,15 +114,35 @@ def test_one_logit_becomes_two_columns(X4, ending, n_rows):
     seen = represent(initialized(net), X4[:n_rows])
     assert seen.features.shape == (n_rows, 5)
     assert seen.logits.shape == (n_rows, 1)
-    np.testing.assert_array_equal(seen.probabilities, net.predict_proba(X4[:n_rows]))
+    torch.testing.assert_close(seen.probabilities, torch.tensor(net.predict_proba(X4[:n_rows])))
     torch.testing.assert_close(torch.sigmoid(seen.logits[:, 0]), seen.probabilities[:, 1])
     np.testing.assert_array_equal(seen.classes, [0, 1])
+
+
+@pytest.mark.parametrize("ending", ["flat", "column", "squeeze"])
+def test_one_logit_says_what_two_do(X4, ending):
+    """Both classes have all their digits where the other is nearly certain."""
+    net = initialized(NeuralNetBinaryClassifier(OneLogit, module__ending=ending, batch_size=8))
+    for layer in [m for m in net.module_.modules() if isinstance(m, nn.Linear)][-1:]:
+        nn.init.normal_(layer.weight, std=60.0)
+    swapped = copy.deepcopy(net)
+    last = [m for m in swapped.module_.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.neg_()
+        last.bias.neg_()
+    seen, other = represent(net, X4), represent(swapped, X4)
+    assert seen.logits.max() - seen.logits.min() > 20.0
+    torch.testing.assert_close(seen.probabilities, other.probabilities.flip(1), rtol=0, atol=0)
+    torch.testing.assert_close(probabilities(net, X4)[0], seen.probabilities, rtol=1e-6, atol=0)
+    z = seen.logits.double()
+    exact = torch.cat([-z, z], dim=1).sigmoid()
+    torch.testing.assert_close(seen.probabilities.double(), exact, rtol=1e-5, atol=1e-37)
 
 
 def test_one_logit_in_other_kinds_of_net(X4):
     bce = NeuralNetBinaryClassifier(OneLogit, criterion=nn.BCELoss, module__ending="sigmoid")
     seen = represent(initialized(bce), X4)
-    np.testing.assert_array_equal(seen.probabilities, bce.predict_proba(X4))
+    torch.testing.assert_close(seen.probabilities, torch.tensor(bce.predict_proba(X4)))
 
     plain = NeuralNet(OneLogit, nn.BCEWithLogitsLoss, module__ending="column")
     seen = represent(initialized(plain), X4)
@@ -131,7 +152,7 @@ def test_one_logit_in_other_kinds_of_net(X4):
     two = make_net(OneLogit, criterion=nn.NLLLoss, module__ending="two")
     seen = represent(initialized(two), X4)
     assert seen.logits.shape == (37, 1)
-    np.testing.assert_array_equal(seen.probabilities, two.predict_proba(X4))
+    torch.testing.assert_close(seen.probabilities, torch.tensor(two.predict_proba(X4)))
 
 
 def test_scores_that_are_no_probabilities_are_refused(X4):

@@ -10,6 +10,7 @@ import torch
 from on_cpu import probabilities, represent
 from representation_nets import MLP, digits, initialized, make_net
 from scipy import sparse
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
@@ -41,7 +42,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from skbait import _backend, representation
+from skbait import BaitQuery, _backend, representation
 from skbait.representation import Representation, can_represent
 from skbait.representation.base import represent_adapter
 
@@ -83,13 +84,13 @@ def test_linear_classifiers(model, y):
     model.fit(X, y)
     seen = represent(model, X)
     np.testing.assert_array_equal(seen.features, X)
-    np.testing.assert_allclose(seen.probabilities, model.predict_proba(X), rtol=1e-12)
+    np.testing.assert_allclose(seen.probabilities, model.predict_proba(X), rtol=1e-12, atol=1e-15)
     expected = X @ model.coef_.T + model.intercept_
     np.testing.assert_allclose(seen.logits, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(seen.classes, model.classes_)
     assert seen.logits.shape == (150, 1 if y is BINARY else 3)
     p, classes = probabilities(model, X)
-    np.testing.assert_array_equal(p, seen.probabilities)
+    np.testing.assert_allclose(p, seen.probabilities, rtol=1e-12, atol=1e-15)
     np.testing.assert_array_equal(classes, model.classes_)
 
 
@@ -156,7 +157,7 @@ def test_blocks_give_what_the_whole_gives(small_chunks, make):
             expected = np.tile(getattr(once, name), (5, 1))
             np.testing.assert_allclose(getattr(seen, name), expected, rtol=1e-12, atol=1e-14)
         p, _ = probabilities(model, make(given))
-        np.testing.assert_allclose(p, seen.probabilities, rtol=1e-12)
+        np.testing.assert_allclose(p, seen.probabilities, rtol=1e-12, atol=1e-15)
 
 
 def test_sparse_text_streams(small_chunks):
@@ -203,6 +204,25 @@ def test_linear_models_without_probabilities(model):
 # ---- the perceptron ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("scale", [5.0, 40.0, 300.0])
+def test_both_of_two_classes_have_all_their_digits(scale):
+    """1 - p has lost them where p is nearly 1; which class is the second must not matter."""
+    model = LogisticRegression().fit(X, BINARY)
+    model.coef_, model.intercept_ = scale * model.coef_, scale * model.intercept_
+    swapped = LogisticRegression().fit(X, BINARY)
+    swapped.coef_, swapped.intercept_ = -model.coef_, -model.intercept_
+    one, other = (represent(each, X).probabilities for each in (model, swapped))
+    torch.testing.assert_close(one, other.flip(1), rtol=0, atol=0)
+    z = model.decision_function(X)
+    np.testing.assert_allclose(one, expit(np.stack([-z, z], axis=1)), rtol=1e-12)
+    picks = [
+        BaitQuery(FrozenEstimator(each), variant=variant).fit(X[:9], BINARY[:9]).query(X[9:], 6)
+        for each in (model, swapped)
+        for variant in ("exp", "binary")
+    ]
+    np.testing.assert_array_equal(picks[:2], picks[2:])
+
+
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("y", [Y, BINARY], ids=["three", "two"])
 @pytest.mark.parametrize("hidden", [(7,), (6, 5), ()])
@@ -212,7 +232,7 @@ def test_multilayer_perceptron(activation, y, hidden):
         model.fit(X, y)
     seen = represent(model, X)
     assert seen.features.shape == (150, hidden[-1] if hidden else 4)
-    np.testing.assert_array_equal(seen.probabilities, model.predict_proba(X))
+    np.testing.assert_allclose(seen.probabilities, model.predict_proba(X), rtol=1e-12, atol=1e-15)
     if y is BINARY:
         np.testing.assert_allclose(torch.sigmoid(seen.logits[:, 0]), seen.probabilities[:, 1])
     else:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbait._backend import resolve_device
 from skbait._sklearn import LinearClassifierMixin
 from skbait.representation.base import can_represent, represent_adapter
-from skbait.representation.head import linear_head
+from skbait.representation.head import linear_head, of_single_logit
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
 from skbait.utils.data import num_rows, on_host
@@ -67,10 +67,11 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             rows = _float_rows(estimator, block)
             buffer.add("features", rows.toarray() if sparse.issparse(rows) else rows)
     features = as_tensor(X, device) if shared else buffer.get("features")
+    probabilities, logits = buffer.get("probabilities"), buffer.get("logits")
     return Representation(
         features,
-        buffer.get("probabilities"),
-        buffer.get("logits"),
+        None if probabilities is None else of_single_logit(probabilities, logits),
+        logits,
         estimator.classes_,
         _head_of(estimator),
     )
@@ -119,7 +120,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         buffer.add("probabilities", estimator.predict_proba(block))
     return Representation(
         buffer.get("features"),
-        buffer.get("probabilities"),
+        of_single_logit(buffer.get("probabilities"), buffer.get("logits")),
         buffer.get("logits"),
         estimator.classes_,
         linear_head(estimator.coefs_[-1].T, estimator.intercepts_[-1]),

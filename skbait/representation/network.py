@@ -25,7 +25,7 @@ from skbait.representation.base import (
     represent_adapter,
 )
 from skbait.representation.contents import see_alike
-from skbait.representation.head import linear_head
+from skbait.representation.head import linear_head, of_single_logit
 from skbait.representation.last_layer import layers_of, named_layer, traced_layer, used_often
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
@@ -278,6 +278,9 @@ class _NetRows:
                 "last_layer= with the name of the module that gives one logit a class."
             )
 
+    def _logits(self) -> torch.Tensor | None:
+        return self.buffer.get("scores" if self.layer_name is None else "logits")
+
     def probabilities(self) -> torch.Tensor:
         """Return the outputs of the net as probabilities, one column a class.
 
@@ -298,9 +301,10 @@ class _NetRows:
             )
         if outputs.shape[1] == 1:
             if outputs.min() >= 0 and outputs.max() <= 1:
-                return torch.cat([1 - outputs, outputs], dim=1)
+                outputs = torch.cat([1 - outputs, outputs], dim=1)
+                return of_single_logit(outputs, self._logits())
         elif are_probabilities(outputs):
-            return outputs
+            return of_single_logit(outputs, self._logits())
         elif _are_log_probabilities(outputs):
             return outputs.exp()
         raise ValueError(
