@@ -250,7 +250,7 @@ def table_of_wins(results, named):
         .mean()
         for baseline in ("random", "margin", DEFAULT)
     }
-    table = pd.DataFrame(rates).sort_values("random", ascending=False)
+    table = pd.DataFrame(rates).round(9).sort_values(["random", "margin"], ascending=False)
     table = table.map(lambda rate: "" if np.isnan(rate) else f"{rate:.2f}")
     table = table.rename(columns=lambda name: f"over {name}")
     return table.rename_axis("strategy").reset_index()
