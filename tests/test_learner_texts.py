@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNetClassifier
 from skorch.dataset import ValidSplit
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.utils.rnn import pack_sequence, pad_sequence
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from skbait import (
@@ -29,6 +29,7 @@ from skbait import (
     get_query_names,
     make_query,
 )
+from skbait.utils.net_rows import for_skorch
 
 TOKENS = np.random.default_rng(0).integers(1, 20, (90, 6))
 LENGTHS = 2 + np.arange(90) % 5
@@ -203,7 +204,7 @@ class Restoring(nn.Module):
         self.head = nn.Linear(6, 2)
 
     def forward(self, x, places):
-        return self.head(x.float())[places.ravel()]
+        return self.head(x.float())[torch.as_tensor(places).ravel()]
 
 
 class Flagged(nn.Module):
@@ -220,6 +221,11 @@ class Flagged(nn.Module):
 def collate_moved(items):
     rows, labels = default_collate(items)
     return {"x": rows.flip(0), "places": torch.arange(len(rows)).flip(0)}, labels
+
+
+def collate_moved_by_list(items):
+    batch, labels = collate_moved(items)
+    return batch | {"places": batch["places"].tolist()}, labels
 
 
 def collate_moved_by_column(items):
@@ -259,12 +265,13 @@ OF_ONE_BEGINNING[::3, 1:] = 0
     [
         (collate_moved, Restoring, TOKENS),
         (collate_moved_by_column, Restoring, TOKENS),
+        (collate_moved_by_list, Restoring, TOKENS),
         (collate_both_ways, Flagged, TOKENS),
         (collate_cropped, partial(nn.Linear, 1, 2), OF_ONE_BEGINNING),
         (collate_flagged, Flagged, TOKENS),
         (collate_flipped, partial(nn.Linear, 6, 2), np.repeat(TOKENS[:1], 90, axis=0)),
     ],
-    ids=["restored", "restored by a column", "both ways", "cropped", "flags", "equal rows"],
+    ids=["restored", "by a column", "by a list", "both ways", "cropped", "flags", "equal rows"],
 )
 def test_batches_whose_rows_are_where_they_were_are_taken(collate, module, rows):
     """By what the module does, or but for what is drawn at random in each batch."""
@@ -318,6 +325,73 @@ def test_rows_in_another_order_are_seen_where_few_differ_in_length():
     refused(sort, padded)
     cut = [torch.as_tensor(row[row != 0]) for row in padded]
     refused(sort, Listed([*zip(cut, TOPIC, strict=True)]))
+
+
+def beside(collate_rows):
+    """Batches of rows sorted by their length, with something beside them."""
+
+    def collate(items):
+        items = sorted(items, key=lambda item: -len(item[0]))
+        rows = [torch.as_tensor(row) for row, _ in items]
+        return collate_rows(rows), torch.tensor([int(label) for _, label in items])
+
+    return collate
+
+
+SORTED = {
+    "time first": beside(lambda rows: {"x": pad_sequence(rows), "kind": torch.zeros(len(rows))}),
+    "packed": beside(lambda rows: {"x": pack_sequence(rows), "kind": torch.ones(len(rows))}),
+    "one by one": beside(lambda rows: {"x": rows, "kind": torch.ones(len(rows))}),
+    "texts": beside(lambda rows: {"x": [str(row.tolist()) for row in rows], "a": [1] * len(rows)}),
+    "of no kind": beside(
+        lambda rows: {"x": pad(rows), "y": object(), "z": torch.eye(2).to_sparse()}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SORTED)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_sorted_rows_are_seen_whatever_is_beside_them(kind, labelled):
+    collate = SORTED[kind]
+    items = [(row, y) for row, y in Texts(lambda row, y: (row, y))]
+    if not labelled:
+        collate, items = (lambda rows: SORTED[kind]([(row, 0) for row in rows])), [*Texts(only_x)]
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(Listed(items), net=text_net(collate).initialize())
+
+
+def only_x(row, label):
+    return torch.as_tensor(row)
+
+
+@pytest.mark.parametrize(
+    "label", [torch.tensor(True), np.uint8(1), np.float32(1), 1, torch.ones(1)]
+)
+def test_labels_of_any_kind_say_where_their_rows_are(label):
+    """Rows that are cropped to the shortest are the same in any order, and others differ."""
+
+    def cropped(items):
+        length = min(len(row) for row, _ in items)
+        rows = torch.cat([torch.as_tensor(row[:length]) for row, _ in items])
+        starts = length * torch.arange(len(items))
+        return {"x": rows, "offsets": starts}, default_collate([label for _, label in items])
+
+    rows = Listed([(np.array([1, *row[: k % 3]]), label) for k, row in enumerate(TOKENS)])
+    for_skorch(rows, net=text_net(cropped).initialize())
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(rows, net=text_net(by_length(cropped)).initialize())
+
+
+def test_sorted_sparse_rows_are_seen():
+    def sort(items):
+        items = sorted(items, key=lambda item: -item[0].nnz)
+        rows = sparse.vstack([row for row, _ in items]).toarray()
+        return torch.as_tensor(rows), torch.tensor([int(label) for _, label in items])
+
+    padded = pad([row[:n] for row, n in zip(TOKENS, LENGTHS, strict=True)]).numpy()
+    items = Listed([(sparse.csr_array(row[None]), 0) for row in padded])
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(items, net=text_net(sort).initialize())
 
 
 def test_rows_of_a_list_in_another_order_are_seen():

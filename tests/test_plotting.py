@@ -633,6 +633,23 @@ def test_a_sheet_is_bounded(pyplot):
     assert overlaps(display) == (0, 0)  # cut
 
 
+def test_labels_stand_apart_and_are_small_where_cells_are():
+    display = sheet(8, (8, 8), "LAWN MOWER").plot(kind="images")
+    assert overlaps(display) == (0, 0)
+    one, two = (text.get_window_extent() for text in display.texts_[:2])
+    assert two.x0 - one.x1 > 2
+    small = sheet(100, (8, 8), "WWWWWW").plot(kind="images", n_columns=100)
+    assert small.texts_[0].get_fontsize() < 0.8 * display.texts_[0].get_fontsize()
+
+
+def test_labels_without_a_letter_and_axes_without_room(pyplot):
+    display = sheet(3, (8, 8), "cat")
+    display.y = np.array(["", " ", "\u200b"], dtype=object)
+    assert overlaps(display.plot(kind="images")) == (0, 0)
+    ax = pyplot.figure().add_axes([0, 0, 1, 0])
+    assert sheet(30, (8, 8), "cat").plot(ax, kind="images").ax_ is ax
+
+
 def test_rows_without_a_label_are_named_so():
     display = sheet(3, (8, 8), "cat")
     for y in (np.array([-1, 0, 1]), np.array([None, "0", "1"], dtype=object)):
@@ -661,9 +678,21 @@ def test_an_error_leaves_no_figure_and_what_was_drawn(pyplot):
         WinMatrixDisplay.from_results(RESULTS, values_format="zz")
     assert pyplot.get_fignums() == open_before
     display = sheet(3, (8, 8), "cat").plot(kind="images")
+    drawn = vars(display).copy()
     with pytest.raises(ValueError, match="n_columns=0"):
         display.plot(kind="images", n_columns=0)
-    assert display.im_ is not None
+    display.coordinates = drawn["coordinates"] = np.random.default_rng(0).random((3, 2))
+    open_before = pyplot.get_fignums()
+    with pytest.raises(AttributeError, match="zz"):
+        display.plot(chosen_kw={"zz": 1})
+    assert pyplot.get_fignums() == open_before
+    assert vars(display) == drawn
+    curves = AcquisitionCurveDisplay.from_results(RESULTS)
+    drawn, open_before = vars(curves).copy(), pyplot.get_fignums()
+    with pytest.raises(AttributeError, match="zz"):
+        curves.plot(fill_between_kw={"zz": 1})
+    assert pyplot.get_fignums() == open_before
+    assert all(vars(curves)[name] is drawn[name] for name in drawn)
 
 
 def test_rounds_of_a_sheet_and_its_size():

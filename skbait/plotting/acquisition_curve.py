@@ -10,6 +10,7 @@ import numpy as np
 from skbait.model_selection import mean_curves
 from skbait.model_selection.tables import as_columns
 from skbait.plotting.axes import axes_for
+from skbait.plotting.learners import named_learners
 from skbait.plotting.style import as_text, with_defaults
 
 __all__ = ["AcquisitionCurveDisplay"]
@@ -218,7 +219,7 @@ class AcquisitionCurveDisplay:
             The display, drawn.
         """
         table = {name: [] for name in ("dataset", "strategy", "seed", "n_labels", score)}
-        for name, learners in _named_learners(learner).items():
+        for name, learners in named_learners(learner).items():
             for seed, each in enumerate(learners):
                 history = each.history_
                 if score not in history:
@@ -284,7 +285,6 @@ class AcquisitionCurveDisplay:
             raise ValueError(
                 f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
             )
-        own = [_kwargs_of(name, curve_kwargs, self.names) for name in self.names]
         columns = 2 if len(self.names) > _N_COLORS else 1
         beside = ax is None and len(self.names) > _MANY  # where it would cover the curves
         width, height = 6.4, 4.8
@@ -296,81 +296,72 @@ class AcquisitionCurveDisplay:
             tallest = max(int(each.sum()) for each in heights)
             width += columns * (0.5 + 0.075 * longest)
             height = max(height, 0.7 + 0.18 * tallest)
-        ax = axes_for(ax, self, figsize=(width, height))
-        from matplotlib.collections import PolyCollection
+        with axes_for(ax, self, figsize=(width, height)) as ax:
+            lines = self._draw_lines(ax, curve_kwargs)
+            bands, bars = None, None
+            if error_style == "fill_between":
+                bands = self._draw_bands(ax, lines, fill_between_kw)
+            elif error_style == "errorbar":
+                bars = self._draw_bars(ax, lines, errorbar_kw)
+            ax.set_xlabel("Labels")
+            ax.set_ylabel(self.score_name if score_name is None else score_name)
+            where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
+            ax.legend(ncols=columns, fontsize="small", **where)
+        self.lines_, self.fill_between_, self.errorbar_ = lines, bands, bars
+        self.ax_ = ax
+        self.figure_ = ax.figure
+        return self
+
+    def _draw_lines(self, ax, curve_kwargs):
         from matplotlib.lines import Line2D
 
-        self.lines_ = []
-        self.fill_between_ = [] if error_style == "fill_between" else None
-        self.errorbar_ = [] if error_style == "errorbar" else None
+        lines = []
         for i, name in enumerate(self.names):
-            at, scores, errors = self.n_labels[i], self.scores[i], self.standard_errors[i]
             style = {
                 "color": f"C{i % _N_COLORS}",
                 "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
                 "label": as_text(name),
             }
-            style = with_defaults(Line2D, style, own[i])
-            if len(at) == 1:
+            style = with_defaults(Line2D, style, _kwargs_of(name, curve_kwargs, self.names))
+            if len(self.n_labels[i]) == 1:
                 style.setdefault("marker", "o")  # a line of one point cannot be seen
-            line = ax.plot(at, scores, **style)[0]
-            self.lines_.append(line)
-            drawn = None
-            known = not np.isnan(errors).all()
-            common = {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
-            if error_style == "fill_between":
-                if known:
-                    common |= {"alpha": 0.2, "linewidth": 0}
-                    common = with_defaults(PolyCollection, common, fill_between_kw)
-                    drawn = ax.fill_between(at, scores - errors, scores + errors, **common)
-                self.fill_between_.append(drawn)
-            elif error_style == "errorbar":
-                if known:
-                    common |= {"fmt": "none", "capsize": 2}
-                    common = with_defaults(Line2D, common, errorbar_kw)
-                    drawn = ax.errorbar(at, scores, errors, **common)
-                self.errorbar_.append(drawn)
-        ax.set_xlabel("Labels")
-        ax.set_ylabel(self.score_name if score_name is None else score_name)
-        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
-        ax.legend(ncols=columns, fontsize="small", **where)
-        self.ax_ = ax
-        self.figure_ = ax.figure
-        return self
+            lines += ax.plot(self.n_labels[i], self.scores[i], **style)
+        return lines
+
+    def _draw_bands(self, ax, lines, fill_between_kw):
+        from matplotlib.collections import PolyCollection
+
+        bands = []
+        for line, at, scores, errors in self._known_errors(lines):
+            style = _beneath(line) | {"alpha": 0.2, "linewidth": 0}
+            style = with_defaults(PolyCollection, style, fill_between_kw)
+            band = None
+            if errors is not None:
+                band = ax.fill_between(at, scores - errors, scores + errors, **style)
+            bands.append(band)
+        return bands
+
+    def _draw_bars(self, ax, lines, errorbar_kw):
+        from matplotlib.lines import Line2D
+
+        bars = []
+        for line, at, scores, errors in self._known_errors(lines):
+            style = _beneath(line) | {"fmt": "none", "capsize": 2}
+            style = with_defaults(Line2D, style, errorbar_kw)
+            bars.append(None if errors is None else ax.errorbar(at, scores, errors, **style))
+        return bars
+
+    def _known_errors(self, lines):
+        """Yield each line with its points, and their errors or None where there are none."""
+        for i, line in enumerate(lines):
+            errors = self.standard_errors[i]
+            errors = None if np.isnan(errors).all() else errors
+            yield line, self.n_labels[i], self.scores[i], errors
 
 
-def _named_learners(learner):
-    """Return lists of learners by the name of their curve."""
-    if isinstance(learner, Mapping):
-        named = {
-            str(name): list(each) if isinstance(each, (list, tuple)) else [each]
-            for name, each in learner.items()
-        }
-    else:
-        learners = list(learner) if isinstance(learner, (list, tuple)) else [learner]
-        names = [" ".join(repr(_strategy_of(each)).split()) for each in learners]
-        twice = [name for i, name in enumerate(names) if name in names[:i]]
-        if twice:
-            raise ValueError(
-                f"learner holds two learners with {twice[0]}: name them by a dict, such as "
-                '{"first": ..., "second": ...}; {"name": [..., ...]} draws the mean of several.'
-            )
-        named = {name: [each] for name, each in zip(names, learners, strict=True)}
-    if not named or not all(named.values()):
-        raise ValueError(f"learner={learner!r} holds no learner to draw.")
-    for name, learners in named.items():
-        for each in learners:
-            if not hasattr(each, "history_"):
-                raise ValueError(
-                    f"the learner {name!r} is a {type(each).__name__} without a history_: pass a "
-                    "fitted ActiveLearner."
-                )
-    return named
-
-
-def _strategy_of(learner):
-    strategy = getattr(learner, "query_strategy", learner)
-    return "BaitQuery()" if strategy is None else strategy
+def _beneath(line):
+    """Return the colour of a line, and a place right below it."""
+    return {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
 
 
 def _kwargs_of(name, curve_kwargs, names):

@@ -3,28 +3,7 @@
 
 from __future__ import annotations
 
-
-def axes_for(ax, owner, **figure_kw):
-    """Return the axes that a display draws on.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-        The user's; None: those of a new figure.
-    owner : object
-        The display, for an error.
-    **figure_kw : dict
-        Arguments for a new figure.
-
-    Returns
-    -------
-    matplotlib Axes
-        The axes.
-    """
-    plt = pyplot_for(owner)
-    if ax is None:
-        _, ax = plt.subplots(layout="constrained", **figure_kw)
-    return ax
+from contextlib import contextmanager
 
 
 def pyplot_for(owner):
@@ -48,3 +27,33 @@ def pyplot_for(owner):
             "pip install 'skbait[plot]' brings it."
         ) from error
     return plt
+
+
+@contextmanager
+def axes_for(ax, owner, **figure_kw):
+    """Give the axes that a display draws on; after an error no new figure is left.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        The user's; None: those of a new figure.
+    owner : object
+        The display, for an error.
+    **figure_kw : dict
+        Arguments for a new figure.
+
+    Yields
+    ------
+    matplotlib Axes
+        The axes.
+    """
+    plt = pyplot_for(owner)
+    if ax is not None:
+        yield ax
+        return
+    figure, ax = plt.subplots(layout="constrained", **figure_kw)
+    try:
+        yield ax
+    except BaseException:
+        plt.close(figure)
+        raise

@@ -289,24 +289,29 @@ class QueryDisplay:
                 f"kind={kind!r} needs {needed}, which this display has not: make it anew, with "
                 f"kind={kind!r}."
             )
-        self.pool_ = self.labeled_ = self.chosen_ = self.colorbar_ = self.im_ = None
-        self.texts_ = []
+        rounds = self.rounds if self._has_rounds() else None
+        points, im, texts = [None] * 4, None, []
         if kind == "scatter":
-            ax = axes_for(ax, self)
-            drawn = draw_map(
-                ax,
-                self.coordinates,
-                self.chosen,
-                rounds=self.rounds if self._has_rounds() else None,
-                labeled=self.labeled,
-                y=self.y,
-                pool_kw=pool_kw,
-                labeled_kw=labeled_kw,
-                chosen_kw=chosen_kw,
-            )
-            self.pool_, self.labeled_, self.chosen_, self.colorbar_ = drawn
+            with axes_for(ax, self) as ax:
+                points = draw_map(
+                    ax,
+                    self.coordinates,
+                    self.chosen,
+                    rounds=rounds,
+                    labeled=self.labeled,
+                    y=self.y,
+                    pool_kw=pool_kw,
+                    labeled_kw=labeled_kw,
+                    chosen_kw=chosen_kw,
+                )
         else:
-            ax = self._plot_sheet(ax, n_columns)
+            pyplot_for(self)
+            sheet = Sheet(self.images, rounds, self._texts(), n_columns, ax)
+            with axes_for(ax, self, figsize=sheet.figsize) as ax:
+                im, texts = sheet.draw(ax)
+                ax.set_axis_off()
+        self.pool_, self.labeled_, self.chosen_, self.colorbar_ = points
+        self.im_, self.texts_ = im, texts
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -314,19 +319,13 @@ class QueryDisplay:
     def _has_rounds(self):
         return self.rounds is not None and len(np.unique(self.rounds)) > 1
 
-    def _plot_sheet(self, ax, n_columns):
-        pyplot_for(self)
-        labels = None
-        if self.y is not None:
-            y = self.y[self.chosen]
-            labels = [" ".join(str(each).split()) for each in y]
-            labels = np.where(has_label(y), labels, NO_LABEL).tolist()
-        rounds = self.rounds if self._has_rounds() else None
-        sheet = Sheet(self.images, rounds, labels, n_columns, ax)
-        ax = axes_for(ax, self, figsize=sheet.figsize)
-        self.im_, self.texts_ = sheet.draw(ax)
-        ax.set_axis_off()
-        return ax
+    def _texts(self):
+        """Return what stands above the images, or None."""
+        if self.y is None:
+            return None
+        y = self.y[self.chosen]
+        texts = [" ".join(str(each).split()) for each in y]
+        return np.where(has_label(y), texts, NO_LABEL).tolist()
 
 
 def _images_of(X, chosen, image_shape, *, needed):

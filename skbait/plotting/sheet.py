@@ -50,8 +50,9 @@ class Sheet:
         self.images, self.rounds = images, rounds
         self.points = FontProperties(size="small").get_size_in_points()
         labels = [_cut(label, _LONG, len) for label in labels or []]
-        widths = {label: _inches(label, self.points) for label in set(labels)}
-        wanted = max(widths.values(), default=0.0) + 0.3 * self.points / 72
+        inches = _Inches()
+        longest = max((inches(label, self.points) for label in set(labels)), default=0.0)
+        wanted = longest + 0.3 * self.points / 72
         height, width = images.shape[1:3]
         # inches a pixel
         unit = min(_SIDE / min(height, width), _LONGEST_SIDE / max(height, width))
@@ -65,7 +66,7 @@ class Sheet:
             n_lines = int(np.ceil(each / n_columns).sum())
         room = _WIDEST, _TALLEST
         if ax is not None:
-            unit, room = math.inf, ax.get_window_extent().size / ax.figure.dpi
+            unit, room = math.inf, np.maximum(ax.get_window_extent().size, 1) / ax.figure.dpi
         line = min(_LINE * self.points / 72, 0.5 * room[1] / n_lines) if labels else 0.0
         gap = gap_of(images)
         across = room[0] / (n_columns * (width + gap))
@@ -80,15 +81,15 @@ class Sheet:
             unit = min(room / (width, height))
         if labels:  # small where there is no room for their lines, or for a few letters
             cell = unit * width / n_columns
-            few = min(wanted, max(_inches(each[:_SHORT], self.points) for each in widths))
+            few = max(0.01, *(inches(each[:_SHORT], self.points) for each in set(labels)))
             line = unit * max(above, gap) * 72
             self.points = min(self.points, line / _LINE, self.points * cell / few)
-            texts = {each: _cut(each, cell, _inches, self.points) for each in widths}
+            texts = {each: _cut(each, cell, inches, self.points) for each in set(labels)}
             labels = [texts[label] for label in labels]
         self.labels = labels
         margin = 2 * _PAD
         if rounds is not None:
-            margin += _inches(_name_of(max(rounds)), self.points) + _BESIDE / 72
+            margin += inches(_name_of(max(rounds)), self.points) + _BESIDE / 72
         self.figsize = max(2.0, unit * width + margin), max(1.0, unit * height + 2 * _PAD)
 
     def draw(self, ax):
@@ -175,11 +176,28 @@ def _name_of(number):
     return f"round {number}"
 
 
-def _inches(text, points):
-    """Return the width of a text; on a screen it is wider than its outlines."""
-    from matplotlib.textpath import TextPath
+class _Inches:
+    """Widths of texts; letters are measured once."""
 
-    return 1.05 * TextPath((0, 0), as_text(text), size=points).get_extents().width / 72
+    def __init__(self):
+        self.letters = {}
+
+    def __call__(self, text, points):
+        for letter in {*text} - self.letters.keys():
+            self.letters[letter] = _width(letter)
+        return points * sum(self.letters[letter] for letter in text)
+
+
+def _width(text):
+    """Return the width of a text in inches, per point of its size."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    points = 10.0
+    width, _, _ = text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=points), ismath=False
+    )
+    return 1.05 * width / 72 / points  # on a screen letters begin at whole pixels
 
 
 def _cut(text, room, width_of, *args):

@@ -168,37 +168,39 @@ class WinMatrixDisplay:
         """
         n = len(self.names)
         names = list(map(str, self.names))
-        shares = {}
-        if include_values:
-            places = np.argwhere(~np.isnan(self.wins)).tolist()
-            shares = {(i, j): format(self.wins[i, j], values_format) for i, j in places}
         if ax is None:  # it has room for several lines
             names = list(map(_wrapped, names))
         lines = [name.split("\n") for name in names]
         longest = max((len(line) for name in lines for line in name), default=0)
         cell = max(0.42, 0.18 * max(map(len, lines), default=0))
         side = max(4.0, 1.6 + cell * n) + 0.08 * max(0, longest - 12)
-        ax = axes_for(ax, self, figsize=(side + 0.8, side))
-        from matplotlib.image import AxesImage
-        from matplotlib.text import Text
+        with axes_for(ax, self, figsize=(side + 0.8, side)) as ax:
+            from matplotlib.image import AxesImage
 
-        style = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest"}
-        im_kw = with_defaults(AxesImage, style, im_kw)
-        self.im_ = ax.imshow(self.wins, **im_kw)
-        self.text_ = np.full((n, n), None, dtype=object) if include_values else None
-        for (i, j), share in shares.items():
-            red, green, blue, _ = self.im_.cmap(self.im_.norm(self.wins[i, j]))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            style = {"ha": "center", "va": "center", "fontsize": "small"}
-            style |= {"color": "white" if dark else "black"}
-            self.text_[i, j] = ax.text(j, i, share, **with_defaults(Text, style, text_kw))
-        names = list(map(as_text, names))
-        ax.set_xticks(np.arange(n), names, rotation=xticks_rotation)
-        ax.set_yticks(np.arange(n), names)
-        ax.set(xlabel="Beaten", ylabel="Winner")
-        self.colorbar_ = None
-        if colorbar:
-            self.colorbar_ = ax.figure.colorbar(self.im_, ax=ax, label="Share of wins")
+            style = {"cmap": cmap, "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+            im = ax.imshow(self.wins, **with_defaults(AxesImage, style, im_kw))
+            text = self._draw_values(ax, im, values_format, text_kw) if include_values else None
+            names = list(map(as_text, names))
+            ax.set_xticks(np.arange(n), names, rotation=xticks_rotation)
+            ax.set_yticks(np.arange(n), names)
+            ax.set(xlabel="Beaten", ylabel="Winner")
+            bar = ax.figure.colorbar(im, ax=ax, label="Share of wins") if colorbar else None
+        self.im_, self.text_, self.colorbar_ = im, text, bar
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def _draw_values(self, ax, im, values_format, text_kw):
+        """Write the shares, dark on what is bright, and return the texts."""
+        from matplotlib.text import Text
+
+        texts = np.full(self.wins.shape, None, dtype=object)
+        for i, j in np.argwhere(~np.isnan(self.wins)):
+            share = self.wins[i, j]
+            red, green, blue, _ = im.cmap(im.norm(share))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            style = {"ha": "center", "va": "center", "fontsize": "small"}
+            style |= {"color": "white" if dark else "black"}
+            style = with_defaults(Text, style, text_kw)
+            texts[i, j] = ax.text(j, i, format(share, values_format), **style)
+        return texts

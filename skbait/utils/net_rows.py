@@ -22,9 +22,11 @@ from torch.utils.data import Dataset
 from skbait.utils.data import on_host
 from skbait.utils.random_states import random_states_kept
 
-# Rows that are looked at, and of these on how many it is tried whether a `collate_fn` keeps
+# Rows that are looked at, and on about how many of these it is tried whether a `collate_fn` keeps
 # their order.
 _LOOKED_AT, _TRIED = 32, 8
+# Where the numbers of rows begin that are given as labels: beyond most labels.
+_FIRST_NUMBER = 1001
 
 
 @random_states_kept()
@@ -139,16 +141,17 @@ class _Relabelling:
 def _check_order(net, collate, X, what: str) -> None:
     """Refuse a `collate_fn` that orders the rows of a batch.
 
-    It sorts if two rows give the same batch whichever comes first, and moves rows about if that of
-    three which is unlike the others is not where it was, in the same way whatever the rows are.
+    Labels that are numbers of rows say where it puts them. Where items have no label, it sorts if
+    two rows give the same batch whichever comes first. It moves rows about without their labels if
+    that of three which is unlike the others is not where it was, in the same way whatever the rows
+    are.
     """
 
     def inputs(*some):
         return collate(deepcopy([*some]))[0]  # it may write to them
 
     def sorts(one, other):  # not by chance
-        batches = ((inputs(one, other), inputs(other, one)) for _ in range(_TRIED))
-        return all(_same(*each) and not _two_alike(each[0]) for each in batches)
+        return all(_same(inputs(one, other), inputs(other, one)) for _ in range(_TRIED))
 
     def places(one, other):
         batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
@@ -163,11 +166,19 @@ def _check_order(net, collate, X, what: str) -> None:
 
     try:
         dataset = net.get_dataset(X)  # a Dataset is one already
-        pairs = _unlike_pairs(dataset, inputs)
-        found = set().union(*(places(*pair) for pair in pairs))
-        other_order = any(sorts(*pair) for pair in pairs)
-        other_order = other_order or (len(found) == 1 and (0, 1, 2) not in found)
-    except Exception:  # it need not take any two rows, nor give what can be compared
+        spread = np.linspace(0, max(0, len(dataset) - 1), _LOOKED_AT).astype(int)
+        items = [dataset[i] for i in np.unique(spread).tolist()]
+        few = items[:: max(1, len(items) // _TRIED)]
+        pairs = [pair for pair in pairwise(few) if not _same(*map(inputs, pair))]
+        order = _order_of_labels(collate, items)
+        if order is None:
+            other_order = any(sorts(*pair) for pair in pairs)
+        else:
+            other_order = order != sorted(order)
+        if not other_order:
+            found = set().union(*(places(*pair) for pair in pairs))
+            other_order = len(found) == 1 and (0, 1, 2) not in found
+    except Exception:  # it need not take any two rows
         return
     if other_order:
         raise ValueError(
@@ -177,56 +188,55 @@ def _check_order(net, collate, X, what: str) -> None:
         )
 
 
-def _unlike_pairs(dataset, inputs) -> list:
-    """Return pairs of unlike items, the shortest and the longest of those looked at among them.
+def _order_of_labels(collate, items) -> list | None:
+    """Return numbers given as labels in the order in which they come back; None if they do not."""
+    numbers = list(range(_FIRST_NUMBER, _FIRST_NUMBER + len(items)))
+    try:
+        batch = collate([_with_label(deepcopy(i), n) for i, n in zip(items, numbers, strict=True)])
+        for leaf in _leaves(batch[1]):
+            if np.shape(leaf) in ((len(items),), (len(items), 1)):
+                order = np.ravel(on_host(leaf)).tolist()
+                if sorted(order) == numbers:
+                    return order
+        order = _leaves(batch[1])
+        return order if sorted(order) == numbers else None
+    except Exception:  # it does not take them for labels
+        return None
 
-    Length is what most sort by.
-    """
-    spread = np.linspace(0, max(0, len(dataset) - 1), _LOOKED_AT).astype(int)
-    items = [dataset[i] for i in np.unique(spread).tolist()]
-    items.sort(key=_size_of)
-    few = np.unique(np.linspace(0, max(0, len(items) - 1), _TRIED).astype(int)).tolist()
-    return [pair for pair in pairwise(items[i] for i in few) if not _same(*map(inputs, pair))]
 
-
-def _size_of(item) -> tuple[int, int]:
-    """Return how many numbers or letters there are, and without the zeros of padding."""
-    texts = [leaf for leaf in _leaves(item) if isinstance(leaf, str)]
-    others = [on_host(leaf) for leaf in _leaves(item) if not isinstance(leaf, str)]
-    letters = sum(map(len, texts))
-    return letters + sum(map(np.size, others)), letters + sum(map(np.count_nonzero, others))
+def _with_label(item, number):
+    """Return a pair with a number in place of its label, in the form of that."""
+    if not isinstance(item, (tuple, list)):
+        raise TypeError("no pair")
+    x, label = item
+    if isinstance(label, torch.Tensor):
+        dtype = label.dtype if label.is_floating_point() else torch.int64
+        return x, torch.full_like(label, number, dtype=dtype)
+    if isinstance(label, (np.ndarray, np.generic)):
+        dtype = label.dtype if label.dtype.kind == "f" else np.int64
+        return x, np.full_like(label, number, dtype=dtype)[()]
+    return x, number
 
 
 def _odd_one(part) -> int:
     """Return which of three rows is unlike the two others; -1 where there is no such row."""
-    rows = _rows_of(part, 3)
-    if rows is None:
+    if isinstance(part, (list, tuple)):
+        rows = part
+    else:
+        rows = on_host(part) if _is_comparable(part) and np.ndim(part) else ()
+    if len(rows) != 3:
         return -1
     pairs = [_same(rows[(k + 1) % 3], rows[(k + 2) % 3]) for k in range(3)]
     return pairs.index(True) if sum(pairs) == 1 else -1
 
 
-def _two_alike(batch) -> bool:
-    """Tell whether the two rows of a batch have become the same: their order cannot be told."""
-    parts = [part for part in _parts(batch) if _rows_of(part, 2) is not None]
-    arrays = [part for part in parts if not isinstance(part, (list, tuple))]
-    both = arrays or parts  # a list may be of two inputs
-    return bool(both) and all(_same(*_rows_of(part, 2)) for part in both)
-
-
-def _rows_of(part, n_rows):
-    """Return the rows of a list or an array if it has so many; else None."""
-    if isinstance(part, (list, tuple)):
-        return part if len(part) == n_rows else None
-    return on_host(part) if np.shape(part)[:1] == (n_rows,) else None
-
-
 def _restores(part) -> bool:
     """Tell whether numbers say where three rows are that have been moved."""
-    if isinstance(part, (list, tuple)) or math.prod(np.shape(part)) != 3:
+    leaves = _leaves(part)
+    if not all(map(_is_comparable, leaves)):
         return False
-    places = np.ravel(on_host(part)).tolist()
-    return sorted(places) == [0, 1, 2] != places
+    places = [place for leaf in leaves for place in np.ravel(on_host(leaf)).tolist()]
+    return len(places) == 3 and sorted(places) == [0, 1, 2] != places
 
 
 def _parts(value) -> list:
@@ -243,9 +253,16 @@ def _leaves(value) -> list:
     return [part for part in _parts(value) if not isinstance(part, (list, tuple))]
 
 
+def _is_comparable(leaf) -> bool:
+    """Tell whether a leaf is a number, a text or an array of these."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.layout is torch.strided and not leaf.is_nested
+    return np.asarray(leaf).dtype.kind in "biufcSUmM"
+
+
 def _same(one, other) -> bool:
-    """Tell whether the same numbers and texts are in two values."""
-    one, other = _leaves(one), _leaves(other)
+    """Tell whether the same numbers and texts are in two values, whatever else is."""
+    one, other = (list(filter(_is_comparable, _leaves(value))) for value in (one, other))
     return len(one) == len(other) and all(map(_equal, one, other))
 
 
