@@ -59,7 +59,7 @@ def resolve_device(device: str | torch.device = "auto", *, like=None) -> torch.d
         resolved = torch.device(device)
         if resolved.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("torch finds no CUDA device here")
-        torch.empty(0, dtype=EXACT, device=resolved)
+        torch.zeros(1, dtype=EXACT, device=resolved).item()  # "meta" has no numbers
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
             f"device={device!r} cannot be used ({error}); "

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_iris, make_blobs
+from sklearn.datasets import load_digits, load_iris, make_blobs
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -186,6 +186,18 @@ class KnowsScale(BaitQuery):
         super().__init__(estimator, regularization=regularization, random_state=random_state)
 
 
+class WritesToProbabilities(MarginQuery):
+    def _select(self, view, n):
+        found = super()._select(view, n)
+        view.pool_probabilities[:] = 0.1
+        return found
+
+
+class KnowsNoNumbers(RandomQuery):
+    def _select(self, view, n):
+        return super()._select(view, n)[0], np.full(view.n_pool, np.nan)
+
+
 class Warns(RandomQuery):
     def _select(self, view, n):
         np.log(np.zeros(1))
@@ -199,6 +211,8 @@ class Warns(RandomQuery):
     (SaysRandom(), "check_seeds_differ"),
     (Forgets(), "check_same_seed"),
     (WritesToPool(), "check_data_unchanged"),
+    (WritesToProbabilities(), "check_view_unchanged"),
+    (KnowsNoNumbers(), "check_utilities"),
     (Remembers(), "check_query_changes_nothing"),
     (UsesGlobalState(), "check_global_random_states"),
     (KnowsScale(), "check_scale"),
@@ -214,6 +228,19 @@ def test_the_checks_find_what_they_are_for(strategy, check):
     assert type(strategy).__name__ in caught.value.__notes__[0]
     expected = {check.__name__: "known" for check in query_checks()}
     check_query_strategy(strategy, expected_failed_checks=expected)
+
+
+class Narrow(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+
+def test_the_checks_take_rough_utilities_of_float32():
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    net = make_net(Narrow).set_params(classes=range(10), max_epochs=3, lr=0.3, batch_size=32)
+    (check,) = (each for each in query_checks() if each.__name__ == "check_permutation")
+    check(BaitQuery(net, random_state=0), data=(X[:60], y[:60], X[60:120]))
 
 
 def test_expected_failures_are_marked():
@@ -759,6 +786,14 @@ def test_bugs_of_a_strategy_are_named(tables):
 
     with pytest.raises(RuntimeError, match="one utility for each of 50 rows"):
         ShortUtilities().fit(X, y).query(pool, 3)
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:1000", "somewhere"])
+def test_devices_that_cannot_compute_are_named(device):
+    X, y = load_iris(return_X_y=True)
+    query = BaitQuery(device=device)
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used"):
+        query.fit(X, y).query(X, 2)
 
 
 # ---------------------------------------------------------------------------- the view

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pickle
 import random
 from functools import partial
+from unittest import SkipTest
 
 import joblib
 import numpy as np
@@ -123,6 +124,29 @@ def check_data_unchanged(strategy, data=None):
     for array, original in zip(arrays, (d.X, d.y, d.pool), strict=True):
         np.testing.assert_array_equal(array, original)
     assert_same(positions, strategy.fit(d.X, d.y).query(d.pool, 5), "read-only data")
+
+
+def check_view_unchanged(strategy, data=None):
+    """Choosing writes to nothing of a view: other strategies see the same one."""
+    d = make_data(data)
+    strategy = seeded(strategy).fit(d.X, d.y)
+    if not {"features", "probabilities"} & strategy._needs:
+        raise SkipTest("the strategy sees neither features nor probabilities")
+    select, seen = strategy._select, []
+
+    def watched(view, n):
+        tensors = [view.pool_probabilities] if "probabilities" in strategy._needs else []
+        if "features" in strategy._needs:
+            for rows in (view.pool, view.labeled):
+                tensors += [rows.features, rows.probabilities, rows.logits]
+        seen.extend((each, each.clone()) for each in tensors if each is not None)
+        return select(view, n)
+
+    strategy._select = watched
+    strategy.query(d.pool, 5)
+    for tensor, before in seen:
+        same = torch.allclose(tensor, before, rtol=0.0, atol=0.0, equal_nan=True)
+        assert same, "the choice wrote to features or probabilities of the view"
 
 
 def check_global_random_states(strategy, data=None):
