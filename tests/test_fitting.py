@@ -739,11 +739,11 @@ def test_labels_are_sorted_whatever_the_order_of_the_outputs(kind, rng):
     assert get_scorer("neg_log_loss")(fitted, X_now, y) > -0.4
     seen = represent(fitted, X_now)
     assert seen.classes.tolist() == sorted(names)
-    np.testing.assert_allclose(seen.probabilities, found, rtol=1e-6)
+    np.testing.assert_allclose(seen.probabilities, found, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(seen.head.probabilities(seen.features), found, rtol=1e-4)
     np.testing.assert_allclose(seen.logits, seen.head.logits(seen.features), atol=1e-4)
     alone, classes = probabilities(fitted, X_now)
-    np.testing.assert_allclose(alone, found, rtol=1e-6)
+    np.testing.assert_allclose(alone, found, rtol=1e-6, atol=1e-7)
     assert classes.tolist() == sorted(names)
 
 

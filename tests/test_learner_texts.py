@@ -353,6 +353,8 @@ SORTED = {
 @pytest.mark.parametrize("labelled", [True, False])
 def test_sorted_rows_are_seen_whatever_is_beside_them(kind, labelled):
     collate = SORTED[kind]
+    if kind == "of no kind" and not labelled:
+        pytest.skip("what cannot be compared may be the rows")
     items = [(row, y) for row, y in Texts(lambda row, y: (row, y))]
     if not labelled:
         collate, items = (lambda rows: SORTED[kind]([(row, 0) for row in rows])), [*Texts(only_x)]
@@ -380,6 +382,80 @@ def test_labels_of_any_kind_say_where_their_rows_are(label):
     for_skorch(rows, net=text_net(cropped).initialize())
     with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
         for_skorch(rows, net=text_net(by_length(cropped)).initialize())
+
+
+def collate_of(order):
+    """Batches of rows in an order, padded to six."""
+
+    def collate(items):
+        rows = [torch.as_tensor(row) for row, _ in order(items)] + [torch.zeros(6)]
+        return pad(rows)[:-1], torch.tensor([int(label) for _, label in order(items)])
+
+    return collate
+
+
+def collate_rows_sorted(items):
+    rows = sorted((torch.as_tensor(row) for row, _ in items), key=len)
+    return pad(rows), torch.tensor([int(label) for _, label in items])
+
+
+@pytest.mark.parametrize(
+    "collate",
+    [
+        collate_of(lambda items: sorted(items, key=lambda item: int(item[1]))),
+        collate_of(lambda items: sorted(items, key=lambda item: -int(item[1]))),
+        collate_of(lambda items: sorted(items, key=lambda item: str(int(item[1])))),
+        collate_of(lambda items: sorted(items, key=lambda item: int(item[1]) != 1)),
+        collate_rows_sorted,
+    ],
+    ids=["ascending", "descending", "as texts", "positives first", "rows alone"],
+)
+def test_rows_sorted_by_labels_or_without_them_are_seen(collate):
+    rows = Texts(lambda row, label: (row, label))
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(rows, net=text_net(collate).initialize())
+
+
+def beside_longest(rows):
+    return {"longest": max(map(len, rows)), "total": sum(map(len, rows))}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: {"ids": torch.nested.nested_tensor(rows)} | beside_longest(rows),
+        lambda rows: {"ids": pad(rows).to_sparse()} | beside_longest(rows),
+        lambda rows: {"ids": np.array([*rows, None], dtype=object)} | beside_longest(rows),
+        lambda rows: {"ids": torch.stack([row[: min(map(len, rows))] for row in rows])},
+    ],
+    ids=["nested", "sparse", "objects", "cropped"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
+def test_rows_that_cannot_be_compared_are_taken(make):
+    """Nothing beside them says in which order they are."""
+
+    def collate(items):
+        rows = [torch.as_tensor(item["ids"]) for item in items]
+        return make(rows), torch.tensor([int(item["label"]) for item in items])
+
+    beginning = [np.array([1, *row[: k % 3]]) for k, row in enumerate(TOKENS)]
+    items = [{"ids": row, "label": y} for row, y in zip(beginning, TOPIC, strict=True)]
+    for_skorch(Listed(items), net=text_net(collate).initialize())
+
+
+def test_a_table_of_labels_is_left_as_it_is():
+    codes = {}
+
+    def collate(items):
+        labels = [codes.setdefault(label, len(codes)) for _, label in items]
+        return pad([row for row, _ in items]), torch.tensor(labels)
+
+    rows = Texts(lambda row, label: (row, "ab"[label]))
+    for_skorch(rows, net=text_net(collate).initialize())
+    assert codes.keys() == {"a", "b"}
+    codes.clear()
+    for_skorch(Texts(lambda row, label: (row, 7 + label)), net=text_net(collate).initialize())
+    assert codes.keys() == {7, 8}
 
 
 def test_sorted_sparse_rows_are_seen():

@@ -678,6 +678,12 @@ def test_an_error_leaves_no_figure_and_what_was_drawn(pyplot):
         WinMatrixDisplay.from_results(RESULTS, values_format="zz")
     assert pyplot.get_fignums() == open_before
     display = sheet(3, (8, 8), "cat").plot(kind="images")
+    _, ax = pyplot.subplots()
+    with pytest.raises(ValueError, match="format"):
+        WinMatrixDisplay.from_results(RESULTS, ax=ax, values_format="zz")
+    with pytest.raises(ValueError, match="names the curve 'x'"):
+        AcquisitionCurveDisplay.from_results(RESULTS, ax=ax, curve_kwargs={"x": {}})
+    assert not ax.has_data()
     drawn = vars(display).copy()
     with pytest.raises(ValueError, match="n_columns=0"):
         display.plot(kind="images", n_columns=0)

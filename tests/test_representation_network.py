@@ -133,10 +133,30 @@ def test_one_logit_says_what_two_do(X4, ending):
     seen, other = represent(net, X4), represent(swapped, X4)
     assert seen.logits.max() - seen.logits.min() > 20.0
     torch.testing.assert_close(seen.probabilities, other.probabilities.flip(1), rtol=0, atol=0)
-    torch.testing.assert_close(probabilities(net, X4)[0], seen.probabilities, rtol=1e-6, atol=0)
+    torch.testing.assert_close(probabilities(net, X4)[0], seen.probabilities, rtol=0, atol=0)
     z = seen.logits.double()
     exact = torch.cat([-z, z], dim=1).sigmoid()
     torch.testing.assert_close(seen.probabilities.double(), exact, rtol=1e-5, atol=1e-37)
+
+
+@pytest.mark.parametrize("kind", ["temperature", "clamped", "sigmoid"])
+def test_probabilities_are_those_of_the_net_where_it_makes_them_itself(X4, kind):
+    """Whatever other rows there are."""
+
+    class Own(OneLogit):
+        def forward(self, x):
+            z = super().forward(x).squeeze(-1)
+            if kind == "temperature":
+                return torch.sigmoid(z / 2)
+            p = torch.sigmoid(z)
+            return p.clamp(1e-7, 1 - 1e-7) if kind == "clamped" else p
+
+    net = initialized(NeuralNetBinaryClassifier(Own, criterion=nn.BCELoss))
+    nn.init.normal_(net.module_.head.weight, std=60.0)
+    for rows in (X4, X4[:2], X4[5:6]):
+        seen, alone = represent(net, rows).probabilities, probabilities(net, rows)[0]
+        torch.testing.assert_close(seen, torch.tensor(net.predict_proba(rows)), rtol=0, atol=0)
+        torch.testing.assert_close(alone, seen, rtol=0, atol=0)
 
 
 def test_one_logit_in_other_kinds_of_net(X4):

@@ -215,6 +215,9 @@ def test_both_of_two_classes_have_all_their_digits(scale):
     torch.testing.assert_close(one, other.flip(1), rtol=0, atol=0)
     z = model.decision_function(X)
     np.testing.assert_allclose(one, expit(np.stack([-z, z], axis=1)), rtol=1e-12)
+    for each in (model, make_pipeline(FunctionTransformer(), FrozenEstimator(model))):
+        alone, _ = probabilities(each, X)
+        np.testing.assert_array_equal(alone, one)
     picks = [
         BaitQuery(FrozenEstimator(each), variant=variant).fit(X[:9], BINARY[:9]).query(X[9:], 6)
         for each in (model, swapped)

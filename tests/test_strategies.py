@@ -193,6 +193,13 @@ class WritesToProbabilities(MarginQuery):
         return found
 
 
+class WritesToHead(BaitQuery):
+    def _select(self, view, n):
+        found = super()._select(view, n)
+        view.pool.head.weight.mul_(2.0)
+        return found
+
+
 class KnowsNoNumbers(RandomQuery):
     def _select(self, view, n):
         return super()._select(view, n)[0], np.full(view.n_pool, np.nan)
@@ -212,6 +219,7 @@ class Warns(RandomQuery):
     (Forgets(), "check_same_seed"),
     (WritesToPool(), "check_data_unchanged"),
     (WritesToProbabilities(), "check_view_unchanged"),
+    (WritesToHead(), "check_view_unchanged"),
     (KnowsNoNumbers(), "check_utilities"),
     (Remembers(), "check_query_changes_nothing"),
     (UsesGlobalState(), "check_global_random_states"),

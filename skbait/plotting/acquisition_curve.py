@@ -285,6 +285,7 @@ class AcquisitionCurveDisplay:
             raise ValueError(
                 f"error_style={error_style!r} has to be 'fill_between', 'errorbar' or None."
             )
+        own = [_kwargs_of(name, curve_kwargs, self.names) for name in self.names]
         columns = 2 if len(self.names) > _N_COLORS else 1
         beside = ax is None and len(self.names) > _MANY  # where it would cover the curves
         width, height = 6.4, 4.8
@@ -297,7 +298,7 @@ class AcquisitionCurveDisplay:
             width += columns * (0.5 + 0.075 * longest)
             height = max(height, 0.7 + 0.18 * tallest)
         with axes_for(ax, self, figsize=(width, height)) as ax:
-            lines = self._draw_lines(ax, curve_kwargs)
+            lines = self._draw_lines(ax, own)
             bands, bars = None, None
             if error_style == "fill_between":
                 bands = self._draw_bands(ax, lines, fill_between_kw)
@@ -312,7 +313,7 @@ class AcquisitionCurveDisplay:
         self.figure_ = ax.figure
         return self
 
-    def _draw_lines(self, ax, curve_kwargs):
+    def _draw_lines(self, ax, own):
         from matplotlib.lines import Line2D
 
         lines = []
@@ -322,7 +323,7 @@ class AcquisitionCurveDisplay:
                 "linestyle": _LINE_STYLES[i // _N_COLORS % len(_LINE_STYLES)],
                 "label": as_text(name),
             }
-            style = with_defaults(Line2D, style, _kwargs_of(name, curve_kwargs, self.names))
+            style = with_defaults(Line2D, style, own[i])
             if len(self.n_labels[i]) == 1:
                 style.setdefault("marker", "o")  # a line of one point cannot be seen
             lines += ax.plot(self.n_labels[i], self.scores[i], **style)

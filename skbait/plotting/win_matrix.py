@@ -168,6 +168,8 @@ class WinMatrixDisplay:
         """
         n = len(self.names)
         names = list(map(str, self.names))
+        if include_values:
+            format(0.5, values_format)  # it fails before anything is drawn
         if ax is None:  # it has room for several lines
             names = list(map(_wrapped, names))
         lines = [name.split("\n") for name in names]

@@ -169,14 +169,17 @@ def of_single_logit(probabilities: torch.Tensor, logits: torch.Tensor | None) ->
     Returns
     -------
     torch.Tensor of shape (N, K)
-        Those of the logits where there is one a row and the probabilities are its sigmoid, but for
-        rounding; else what was given.
+        Those of the logits where there is one a row and the probabilities of the second class are
+        its sigmoid, but for rounding; else what was given.
     """
     if logits is None or logits.shape[1] != 1 or probabilities.shape[1] != 2:
         return probabilities
     own = torch.sigmoid(torch.cat([-logits, logits], dim=1).to(probabilities))
-    off = 8 * torch.finfo(own.dtype).eps
-    return own if torch.allclose(own, probabilities, rtol=0.0, atol=off) else probabilities
+    numbers = torch.finfo(own.dtype)
+    alike = torch.allclose(
+        own[:, 1], probabilities[:, 1], rtol=numbers.eps**0.75, atol=numbers.tiny
+    ) and torch.allclose(own[:, 0], probabilities[:, 0], rtol=0.0, atol=8 * numbers.eps)
+    return own if alike else probabilities
 
 
 def in_order(values: torch.Tensor, columns, dim: int = 0) -> torch.Tensor:

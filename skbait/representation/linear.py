@@ -12,7 +12,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbait._backend import resolve_device
 from skbait._sklearn import LinearClassifierMixin
-from skbait.representation.base import can_represent, represent_adapter
+from skbait.representation.base import (
+    can_represent,
+    probabilities_adapter,
+    represent_adapter,
+)
 from skbait.representation.head import linear_head, of_single_logit
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
@@ -75,6 +79,16 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         estimator.classes_,
         _head_of(estimator),
     )
+
+
+@probabilities_adapter.register(LinearClassifierMixin)
+@probabilities_adapter.register(MLPClassifier)
+def _(estimator, X, *, device):
+    """Ask for the logits as well where there is a single one."""
+    if hasattr(estimator, "predict_proba") and len(estimator.classes_) == 2:
+        found = represent_adapter(estimator, X, last_layer=None, device=device)
+        return found.probabilities, found.classes
+    return probabilities_adapter.dispatch(object)(estimator, X, device=device)
 
 
 def _head_of(estimator):

@@ -25,7 +25,7 @@ from skbait.representation.base import (
     represent_adapter,
 )
 from skbait.representation.contents import see_alike
-from skbait.representation.head import linear_head, of_single_logit
+from skbait.representation.head import linear_head
 from skbait.representation.last_layer import layers_of, named_layer, traced_layer, used_often
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer
@@ -245,7 +245,7 @@ class _NetRows:
                 if self.layer_name is None:  # else there are the features
                     self.buffer.add("scores", scores.reshape(len(scores), -1))
                 if isinstance(output, torch.Tensor):  # else it is done
-                    scores = nonlinearity(scores)
+                    scores = _both_columns(scores, nonlinearity)
                 self.buffer.add("outputs", _one_matrix(scores))
 
     def _run_in_its_own_way(self) -> None:
@@ -278,9 +278,6 @@ class _NetRows:
                 "last_layer= with the name of the module that gives one logit a class."
             )
 
-    def _logits(self) -> torch.Tensor | None:
-        return self.buffer.get("scores" if self.layer_name is None else "logits")
-
     def probabilities(self) -> torch.Tensor:
         """Return the outputs of the net as probabilities, one column a class.
 
@@ -301,10 +298,9 @@ class _NetRows:
             )
         if outputs.shape[1] == 1:
             if outputs.min() >= 0 and outputs.max() <= 1:
-                outputs = torch.cat([1 - outputs, outputs], dim=1)
-                return of_single_logit(outputs, self._logits())
+                return torch.cat([1 - outputs, outputs], dim=1)
         elif are_probabilities(outputs):
-            return of_single_logit(outputs, self._logits())
+            return outputs
         elif _are_log_probabilities(outputs):
             return outputs.exp()
         raise ValueError(
@@ -314,6 +310,24 @@ class _NetRows:
             "probabilities, for example predict_nonlinearity=functools.partial(torch.softmax, "
             "dim=-1)."
         )
+
+
+def _both_columns(scores: torch.Tensor, nonlinearity) -> torch.Tensor:
+    """Return what a nonlinearity makes of scores.
+
+    Where it is the sigmoid of a single logit, the first class has the digits that 1 - p has lost.
+    """
+    outputs = nonlinearity(scores)
+    if scores.ndim > 1 and scores.shape[1] != 1:
+        return outputs
+    probe = scores.new_tensor([-3.0, 0.5, 2.0]).reshape(-1, *scores.shape[1:])
+    made, p = _one_matrix(nonlinearity(probe)), torch.sigmoid(probe.reshape(-1, 1))
+    off = 4 * torch.finfo(p.dtype).eps
+    known = [p] if made.shape[1] == 1 else [1 - p, p]
+    if made.shape != (3, len(known)) or not torch.allclose(made, torch.cat(known, 1), 0.0, off):
+        return outputs
+    z = scores.reshape(-1, 1)
+    return torch.sigmoid(torch.cat([-z, z], dim=1))
 
 
 def _one_matrix(outputs: torch.Tensor) -> torch.Tensor:

@@ -139,6 +139,7 @@ def check_view_unchanged(strategy, data=None):
         if "features" in strategy._needs:
             for rows in (view.pool, view.labeled):
                 tensors += [rows.features, rows.probabilities, rows.logits]
+                tensors += [] if rows.head is None else [rows.head.weight, rows.head.bias]
         seen.extend((each, each.clone()) for each in tensors if each is not None)
         return select(view, n)
 
@@ -146,7 +147,7 @@ def check_view_unchanged(strategy, data=None):
     strategy.query(d.pool, 5)
     for tensor, before in seen:
         same = torch.allclose(tensor, before, rtol=0.0, atol=0.0, equal_nan=True)
-        assert same, "the choice wrote to features or probabilities of the view"
+        assert same, "the choice wrote to features, probabilities or the head"
 
 
 def check_global_random_states(strategy, data=None):

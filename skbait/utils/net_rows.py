@@ -141,17 +141,23 @@ class _Relabelling:
 def _check_order(net, collate, X, what: str) -> None:
     """Refuse a `collate_fn` that orders the rows of a batch.
 
-    Labels that are numbers of rows say where it puts them. Where items have no label, it sorts if
-    two rows give the same batch whichever comes first. It moves rows about without their labels if
-    that of three which is unlike the others is not where it was, in the same way whatever the rows
-    are.
+    Numbers that are given as labels say where it puts the rows. It sorts by what does not show
+    there if two rows give the same batch whichever comes first, and both are left in it. It moves
+    rows about without their labels if that of three which is unlike the others is not where it
+    was, in the same way whatever the rows are.
     """
 
     def inputs(*some):
         return collate(deepcopy([*some]))[0]  # it may write to them
 
-    def sorts(one, other):  # not by chance
-        return all(_same(inputs(one, other), inputs(other, one)) for _ in range(_TRIED))
+    def sorts(one, other):
+        both = inputs(one, other)
+        if not all(map(_is_comparable, _leaves(both))):
+            return False  # the rows may be what cannot be compared
+        alike = any(_same(both, inputs(each, each)) for each in (one, other))
+        if alike:  # cropped to the shortest, the rows are the same
+            return False
+        return all(_same(both, inputs(other, one)) for _ in range(_TRIED))  # not by chance
 
     def places(one, other):
         batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
@@ -170,11 +176,7 @@ def _check_order(net, collate, X, what: str) -> None:
         items = [dataset[i] for i in np.unique(spread).tolist()]
         few = items[:: max(1, len(items) // _TRIED)]
         pairs = [pair for pair in pairwise(few) if not _same(*map(inputs, pair))]
-        order = _order_of_labels(collate, items)
-        if order is None:
-            other_order = any(sorts(*pair) for pair in pairs)
-        else:
-            other_order = order != sorted(order)
+        other_order = _moves_labels(collate, items) or any(sorts(*pair) for pair in pairs)
         if not other_order:
             found = set().union(*(places(*pair) for pair in pairs))
             other_order = len(found) == 1 and (0, 1, 2) not in found
@@ -188,20 +190,29 @@ def _check_order(net, collate, X, what: str) -> None:
         )
 
 
-def _order_of_labels(collate, items) -> list | None:
-    """Return numbers given as labels in the order in which they come back; None if they do not."""
-    numbers = list(range(_FIRST_NUMBER, _FIRST_NUMBER + len(items)))
+def _moves_labels(collate, items) -> bool:
+    """Tell whether numbers that are given as labels come back in another order.
+
+    Labels that come back as something else may be made into that by a table, in which numbers have
+    no place.
+    """
+    numbers = (_FIRST_NUMBER + np.random.RandomState(0).permutation(len(items))).tolist()
     try:
-        batch = collate([_with_label(deepcopy(i), n) for i, n in zip(items, numbers, strict=True)])
-        for leaf in _leaves(batch[1]):
-            if np.shape(leaf) in ((len(items),), (len(items), 1)):
-                order = np.ravel(on_host(leaf)).tolist()
-                if sorted(order) == numbers:
-                    return order
-        order = _leaves(batch[1])
-        return order if sorted(order) == numbers else None
-    except Exception:  # it does not take them for labels
-        return None
+        labels = sorted(float(label) for _, label in items)
+        if labels not in map(sorted, _labels_of(collate, items)):
+            return False
+        numbered = [_with_label(i, n) for i, n in zip(items, numbers, strict=True)]
+        found = [each for each in _labels_of(collate, numbered) if sorted(each) == sorted(numbers)]
+    except Exception:  # they have no labels, or it takes no others
+        return False
+    return bool(found) and numbers not in found
+
+
+def _labels_of(collate, items) -> list:
+    """Return the labels of a batch as lists, and whatever else there is one of for each row."""
+    parts = [np.ravel(on_host(leaf)).tolist() for leaf in _leaves(collate(deepcopy(items))[1])]
+    parts.append([number for part in parts for number in part])
+    return [part for part in parts if len(part) == len(items)]
 
 
 def _with_label(item, number):
@@ -254,10 +265,10 @@ def _leaves(value) -> list:
 
 
 def _is_comparable(leaf) -> bool:
-    """Tell whether a leaf is a number, a text or an array of these."""
+    """Tell whether a leaf is a number, a text, an array of these, or nothing."""
     if isinstance(leaf, torch.Tensor):
         return leaf.layout is torch.strided and not leaf.is_nested
-    return np.asarray(leaf).dtype.kind in "biufcSUmM"
+    return leaf is None or np.asarray(leaf).dtype.kind in "biufcSUmM"
 
 
 def _same(one, other) -> bool:
