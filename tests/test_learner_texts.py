@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from functools import partial
 
 import numpy as np
@@ -353,8 +354,6 @@ SORTED = {
 @pytest.mark.parametrize("labelled", [True, False])
 def test_sorted_rows_are_seen_whatever_is_beside_them(kind, labelled):
     collate = SORTED[kind]
-    if kind == "of no kind" and not labelled:
-        pytest.skip("what cannot be compared may be the rows")
     items = [(row, y) for row, y in Texts(lambda row, y: (row, y))]
     if not labelled:
         collate, items = (lambda rows: SORTED[kind]([(row, 0) for row in rows])), [*Texts(only_x)]
@@ -441,6 +440,33 @@ def test_rows_that_cannot_be_compared_are_taken(make):
     beginning = [np.array([1, *row[: k % 3]]) for k, row in enumerate(TOKENS)]
     items = [{"ids": row, "label": y} for row, y in zip(beginning, TOPIC, strict=True)]
     for_skorch(Listed(items), net=text_net(collate).initialize())
+
+
+def test_rows_cropped_to_each_other_beside_their_length_are_taken():
+    """Their labels say that they are where they were."""
+
+    def collate(items):
+        length = min(len(row) for row, _ in items)
+        rows = {"ids": torch.stack([torch.as_tensor(row[:length]) for row, _ in items])}
+        rows["total"] = torch.tensor(sum(len(row) for row, _ in items))
+        return rows, torch.tensor([int(label) for _, label in items])
+
+    items = [
+        (np.array([1, *row[: k % 3]]), y)
+        for k, (row, y) in enumerate(zip(TOKENS, TOPIC, strict=True))
+    ]
+    for_skorch(Listed(items), net=text_net(collate).initialize())
+
+
+def test_sorted_rows_in_a_mapping_of_ones_own_are_seen():
+    def collate(items):
+        items = sorted(items, key=lambda item: -len(item["ids"]))
+        batch = UserDict(ids=pad([item["ids"] for item in items]))
+        return batch, torch.tensor([int(item["label"]) for item in items])
+
+    rows = Texts(lambda row, label: {"ids": row, "label": label})
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(rows, net=text_net(collate).initialize())
 
 
 def test_a_table_of_labels_is_left_as_it_is():

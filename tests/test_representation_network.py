@@ -159,6 +159,24 @@ def test_probabilities_are_those_of_the_net_where_it_makes_them_itself(X4, kind)
         torch.testing.assert_close(alone, seen, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(
+    "nonlinearity",
+    [
+        lambda z: torch.sigmoid(z).clamp(0.01, 0.99),
+        lambda z: torch.sigmoid(z / 2),
+        lambda z: torch.sigmoid(z.double()),
+        lambda z: torch.sigmoid(z * torch.linspace(0.5, 2.0, len(z))),
+        lambda z: torch.stack([1 - torch.sigmoid(z), torch.sigmoid(z)], dim=1),
+    ],
+)
+def test_a_nonlinearity_of_ones_own_is_the_last_word(X4, nonlinearity):
+    net = initialized(NeuralNetBinaryClassifier(OneLogit, predict_nonlinearity=nonlinearity))
+    nn.init.normal_(net.module_.head.weight, std=60.0)
+    expected = torch.as_tensor(net.predict_proba(X4)).reshape(37, -1)
+    for found in (represent(net, X4).probabilities, probabilities(net, X4)[0]):
+        torch.testing.assert_close(found[:, -1], expected[:, -1], rtol=0, atol=0)
+
+
 def test_one_logit_in_other_kinds_of_net(X4):
     bce = NeuralNetBinaryClassifier(OneLogit, criterion=nn.BCELoss, module__ending="sigmoid")
     seen = represent(initialized(bce), X4)

@@ -42,7 +42,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from skbait import BaitQuery, _backend, representation
+from skbait import BaitQuery, MarginQuery, _backend, representation
+from skbait._sklearn import LinearClassifierMixin
 from skbait.representation import Representation, can_represent
 from skbait.representation.base import represent_adapter
 
@@ -202,6 +203,49 @@ def test_linear_models_without_probabilities(model):
 
 
 # ---- the perceptron ----------------------------------------------------------------------------
+
+
+def test_probabilities_of_sparse_rows_are_asked_for_as_they_are():
+    """Nothing of the size of the dense matrix is made."""
+    rng = np.random.default_rng(0)
+    columns = rng.integers(3_000_000, size=8000, dtype=np.int32)
+    where = np.repeat(np.arange(400, dtype=np.int32), 20), columns
+    rows = sparse.csr_array((rng.normal(size=8000), where), shape=(400, 3_000_000))
+    y = np.arange(400) % 2
+    model = SGDClassifier(loss="log_loss", max_iter=1, tol=None, random_state=0).fit(rows, y)
+    found, _ = probabilities(model, rows)
+    np.testing.assert_allclose(found, model.predict_proba(rows), rtol=1e-12, atol=1e-15)
+    assert len(MarginQuery(FrozenEstimator(model)).fit(rows, y).query(rows, 3)) == 3
+
+
+class Prepares(LogisticRegression):
+    """Makes columns of its own, and clips its probabilities."""
+
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(np.hstack([X, X**2]), y)
+
+    def decision_function(self, X):
+        return super().decision_function(np.hstack([X, X**2]) if X.shape[1] == 4 else X)
+
+    def predict_proba(self, X):
+        return super().predict_proba(X).clip(0.01, 0.99)
+
+
+class WithoutCoef(LinearClassifierMixin, BaseEstimator):
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.stack([1 - expit(X[:, 0]), expit(X[:, 0])], axis=1)
+
+
+@pytest.mark.parametrize("model", [Prepares(max_iter=1000), WithoutCoef()])
+def test_probabilities_of_linear_models_of_ones_own_are_theirs(model):
+    model.fit(X, BINARY)
+    found, _ = probabilities(model, X)
+    np.testing.assert_array_equal(found, model.predict_proba(X))
+    assert len(MarginQuery(model).fit(X, BINARY).query(X, 3)) == 3
 
 
 @pytest.mark.parametrize("scale", [5.0, 40.0, 300.0])

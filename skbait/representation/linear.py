@@ -72,23 +72,15 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             buffer.add("features", rows.toarray() if sparse.issparse(rows) else rows)
     features = as_tensor(X, device) if shared else buffer.get("features")
     probabilities, logits = buffer.get("probabilities"), buffer.get("logits")
+    if probabilities is not None and _is_of_sklearn(estimator):
+        probabilities = of_single_logit(probabilities, logits)
     return Representation(
         features,
-        None if probabilities is None else of_single_logit(probabilities, logits),
+        probabilities,
         logits,
         estimator.classes_,
         _head_of(estimator),
     )
-
-
-@probabilities_adapter.register(LinearClassifierMixin)
-@probabilities_adapter.register(MLPClassifier)
-def _(estimator, X, *, device):
-    """Ask for the logits as well where there is a single one."""
-    if hasattr(estimator, "predict_proba") and len(estimator.classes_) == 2:
-        found = represent_adapter(estimator, X, last_layer=None, device=device)
-        return found.probabilities, found.classes
-    return probabilities_adapter.dispatch(object)(estimator, X, device=device)
 
 
 def _head_of(estimator):
@@ -119,23 +111,53 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         raise ValueError(
             "this MLPClassifier was fitted on multi-label y; one column of labels is needed."
         )
-    activation = _ACTIVATIONS[estimator.activation]
     X = on_host(X)
     n_rows = num_rows(X)
     buffer = RowBuffer(n_rows, resolve_device(device))
     for block in blocks_of(X, n_rows):
-        h = _float_rows(estimator, block)
-        for weights, bias in zip(estimator.coefs_[:-1], estimator.intercepts_[:-1], strict=True):
-            h = activation(np.asarray(h @ weights) + bias)
-        if sparse.issparse(h):  # no hidden layer at all
-            h = h.toarray()
-        buffer.add("features", h)
-        buffer.add("logits", h @ estimator.coefs_[-1] + estimator.intercepts_[-1])
+        h, logits = _last_layer_of(estimator, block)
+        buffer.add("features", h.toarray() if sparse.issparse(h) else h)
+        buffer.add("logits", logits)
         buffer.add("probabilities", estimator.predict_proba(block))
+    probabilities, logits = buffer.get("probabilities"), buffer.get("logits")
+    if _is_of_sklearn(estimator):
+        probabilities = of_single_logit(probabilities, logits)
     return Representation(
         buffer.get("features"),
-        of_single_logit(buffer.get("probabilities"), buffer.get("logits")),
-        buffer.get("logits"),
+        probabilities,
+        logits,
         estimator.classes_,
         linear_head(estimator.coefs_[-1].T, estimator.intercepts_[-1]),
     )
+
+
+def _last_layer_of(perceptron, rows):
+    """Return what the last layer of a multilayer perceptron gets, and what it gives."""
+    activation = _ACTIVATIONS[perceptron.activation]
+    h = _float_rows(perceptron, rows)
+    for weights, bias in zip(perceptron.coefs_[:-1], perceptron.intercepts_[:-1], strict=True):
+        h = activation(np.asarray(h @ weights) + bias)
+    return h, np.asarray(h @ perceptron.coefs_[-1]) + perceptron.intercepts_[-1]
+
+
+@probabilities_adapter.register(LinearClassifierMixin)
+@probabilities_adapter.register(MLPClassifier)
+def _(estimator, X, *, device):
+    """Ask for the logit as well where there is one for two classes."""
+    found, classes = probabilities_adapter.dispatch(object)(estimator, X, device=device)
+    if found.shape[1] != 2 or not _is_of_sklearn(estimator):
+        return found, classes
+    X = on_host(X)
+    buffer = RowBuffer(len(found), found.device)
+    for block in blocks_of(X, len(found)):
+        if isinstance(estimator, MLPClassifier):
+            logits = _last_layer_of(estimator, block)[1]
+        else:
+            logits = estimator.decision_function(block)
+        buffer.add("logits", logits.reshape(len(logits), -1))
+    return of_single_logit(found, buffer.get("logits")), classes
+
+
+def _is_of_sklearn(estimator) -> bool:
+    """Tell whether it is no subclass, which may make probabilities in its own way."""
+    return type(estimator).__module__.partition(".")[0] == "sklearn"

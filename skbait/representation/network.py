@@ -235,6 +235,9 @@ class _NetRows:
             self._run_in_its_own_way()
             return
         nonlinearity = net._get_predict_nonlinearity()
+        by_sigmoid = net.predict_nonlinearity == "auto" and isinstance(
+            getattr(net, "criterion_", None), nn.BCEWithLogitsLoss
+        )
         for output in net.forward_iter(self.X, training=False, device=None):
             output = output[0] if isinstance(output, tuple) else output
             with torch.no_grad():
@@ -244,8 +247,11 @@ class _NetRows:
                 self._check_calls(len(scores), columns)
                 if self.layer_name is None:  # else there are the features
                     self.buffer.add("scores", scores.reshape(len(scores), -1))
-                if isinstance(output, torch.Tensor):  # else it is done
-                    scores = _both_columns(scores, nonlinearity)
+                if by_sigmoid and columns == 1:  # 1 - p would lose the digits of the first class
+                    scores = scores.reshape(-1, 1)
+                    scores = torch.sigmoid(torch.cat([-scores, scores], dim=1))
+                elif isinstance(output, torch.Tensor):  # else it is done
+                    scores = nonlinearity(scores)
                 self.buffer.add("outputs", _one_matrix(scores))
 
     def _run_in_its_own_way(self) -> None:
@@ -310,24 +316,6 @@ class _NetRows:
             "probabilities, for example predict_nonlinearity=functools.partial(torch.softmax, "
             "dim=-1)."
         )
-
-
-def _both_columns(scores: torch.Tensor, nonlinearity) -> torch.Tensor:
-    """Return what a nonlinearity makes of scores.
-
-    Where it is the sigmoid of a single logit, the first class has the digits that 1 - p has lost.
-    """
-    outputs = nonlinearity(scores)
-    if scores.ndim > 1 and scores.shape[1] != 1:
-        return outputs
-    probe = scores.new_tensor([-3.0, 0.5, 2.0]).reshape(-1, *scores.shape[1:])
-    made, p = _one_matrix(nonlinearity(probe)), torch.sigmoid(probe.reshape(-1, 1))
-    off = 4 * torch.finfo(p.dtype).eps
-    known = [p] if made.shape[1] == 1 else [1 - p, p]
-    if made.shape != (3, len(known)) or not torch.allclose(made, torch.cat(known, 1), 0.0, off):
-        return outputs
-    z = scores.reshape(-1, 1)
-    return torch.sigmoid(torch.cat([-z, z], dim=1))
 
 
 def _one_matrix(outputs: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ takes.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -150,14 +151,14 @@ def _check_order(net, collate, X, what: str) -> None:
     def inputs(*some):
         return collate(deepcopy([*some]))[0]  # it may write to them
 
-    def sorts(one, other):
+    def sorts(one, other, known):
         both = inputs(one, other)
-        if not all(map(_is_comparable, _leaves(both))):
-            return False  # the rows may be what cannot be compared
-        alike = any(_same(both, inputs(each, each)) for each in (one, other))
-        if alike:  # cropped to the shortest, the rows are the same
-            return False
-        return all(_same(both, inputs(other, one)) for _ in range(_TRIED))  # not by chance
+        # cropped to the shortest, the rows may be the same
+        seen = not any(_same(both, inputs(each, each)) for each in (one, other))
+        if known or not all(map(_is_comparable, _leaves(both))):
+            seen = seen and _are_unlike(both)
+        # not by chance
+        return seen and all(_same(both, inputs(other, one)) for _ in range(_TRIED))
 
     def places(one, other):
         batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
@@ -176,7 +177,8 @@ def _check_order(net, collate, X, what: str) -> None:
         items = [dataset[i] for i in np.unique(spread).tolist()]
         few = items[:: max(1, len(items) // _TRIED)]
         pairs = [pair for pair in pairwise(few) if not _same(*map(inputs, pair))]
-        other_order = _moves_labels(collate, items) or any(sorts(*pair) for pair in pairs)
+        kept = _keeps_labels(collate, items)
+        other_order = kept is False or any(sorts(*pair, bool(kept)) for pair in pairs)
         if not other_order:
             found = set().union(*(places(*pair) for pair in pairs))
             other_order = len(found) == 1 and (0, 1, 2) not in found
@@ -190,8 +192,8 @@ def _check_order(net, collate, X, what: str) -> None:
         )
 
 
-def _moves_labels(collate, items) -> bool:
-    """Tell whether numbers that are given as labels come back in another order.
+def _keeps_labels(collate, items) -> bool | None:
+    """Tell whether numbers that are given as labels come back in their order; None: not at all.
 
     Labels that come back as something else may be made into that by a table, in which numbers have
     no place.
@@ -200,12 +202,12 @@ def _moves_labels(collate, items) -> bool:
     try:
         labels = sorted(float(label) for _, label in items)
         if labels not in map(sorted, _labels_of(collate, items)):
-            return False
+            return None
         numbered = [_with_label(i, n) for i, n in zip(items, numbers, strict=True)]
         found = [each for each in _labels_of(collate, numbered) if sorted(each) == sorted(numbers)]
     except Exception:  # they have no labels, or it takes no others
-        return False
-    return bool(found) and numbers not in found
+        return None
+    return numbers in found if found else None
 
 
 def _labels_of(collate, items) -> list:
@@ -241,6 +243,12 @@ def _odd_one(part) -> int:
     return pairs.index(True) if sum(pairs) == 1 else -1
 
 
+def _are_unlike(batch) -> bool:
+    """Tell whether an array of a batch has two rows, and these are not the same."""
+    arrays = [on_host(leaf) for leaf in _leaves(batch) if _is_comparable(leaf)]
+    return any(np.shape(rows)[:1] == (2,) and not _same(rows[0], rows[1]) for rows in arrays)
+
+
 def _restores(part) -> bool:
     """Tell whether numbers say where three rows are that have been moved."""
     leaves = _leaves(part)
@@ -252,7 +260,7 @@ def _restores(part) -> bool:
 
 def _parts(value) -> list:
     """Return the dicts' values, lists, tuples and leaves in a value, however deep."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         return [value, *(part for each in value for part in _parts(each))]
