@@ -247,10 +247,12 @@ class _NetRows:
                 self._check_calls(len(scores), columns)
                 if self.layer_name is None:  # else there are the features
                     self.buffer.add("scores", scores.reshape(len(scores), -1))
-                if by_sigmoid and columns == 1:  # 1 - p would lose the digits of the first class
+                if not isinstance(output, torch.Tensor):
+                    pass  # it is done
+                elif by_sigmoid and columns == 1:  # 1 - p would lose digits of the first class
                     scores = scores.reshape(-1, 1)
                     scores = torch.sigmoid(torch.cat([-scores, scores], dim=1))
-                elif isinstance(output, torch.Tensor):  # else it is done
+                else:
                     scores = nonlinearity(scores)
                 self.buffer.add("outputs", _one_matrix(scores))
 
