@@ -424,10 +424,14 @@ def beside_longest(rows):
     [
         lambda rows: {"ids": torch.nested.nested_tensor(rows)} | beside_longest(rows),
         lambda rows: {"ids": pad(rows).to_sparse()} | beside_longest(rows),
+        lambda rows: {
+            "ids": pad(rows).to_sparse(),
+            "range": torch.tensor([min(map(len, rows)), max(map(len, rows))]),
+        },
         lambda rows: {"ids": np.array([*rows, None], dtype=object)} | beside_longest(rows),
         lambda rows: {"ids": torch.stack([row[: min(map(len, rows))] for row in rows])},
     ],
-    ids=["nested", "sparse", "objects", "cropped"],
+    ids=["nested", "sparse", "beside a range", "objects", "cropped"],
 )
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
 def test_rows_that_cannot_be_compared_are_taken(make):
@@ -442,20 +446,25 @@ def test_rows_that_cannot_be_compared_are_taken(make):
     for_skorch(Listed(items), net=text_net(collate).initialize())
 
 
-def test_rows_cropped_to_each_other_beside_their_length_are_taken():
-    """Their labels say that they are where they were."""
-
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: rows,
+        lambda rows: {"x": rows},
+        pad_sequence,
+        pack_sequence,
+        lambda rows: [str(row.tolist()) for row in rows],
+    ],
+    ids=["list", "dict", "time first", "packed", "texts"],
+)
+def test_rows_sorted_beside_labels_that_are_not_are_seen(make):
     def collate(items):
-        length = min(len(row) for row, _ in items)
-        rows = {"ids": torch.stack([torch.as_tensor(row[:length]) for row, _ in items])}
-        rows["total"] = torch.tensor(sum(len(row) for row, _ in items))
-        return rows, torch.tensor([int(label) for _, label in items])
+        rows = sorted((torch.as_tensor(row) for row, _ in items), key=len, reverse=True)
+        return make(rows), torch.tensor([int(label) for _, label in items])
 
-    items = [
-        (np.array([1, *row[: k % 3]]), y)
-        for k, (row, y) in enumerate(zip(TOKENS, TOPIC, strict=True))
-    ]
-    for_skorch(Listed(items), net=text_net(collate).initialize())
+    rows = Texts(lambda row, label: (row, label))
+    with pytest.raises(ValueError, match="puts the rows of a batch into another order"):
+        for_skorch(rows, net=text_net(collate).initialize())
 
 
 def test_sorted_rows_in_a_mapping_of_ones_own_are_seen():

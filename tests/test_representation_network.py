@@ -159,6 +159,26 @@ def test_probabilities_are_those_of_the_net_where_it_makes_them_itself(X4, kind)
         torch.testing.assert_close(alone, seen, rtol=0, atol=0)
 
 
+def test_what_skorch_makes_of_outputs_is_asked_of_it(X4):
+    class Cooler(NeuralNetBinaryClassifier):
+        def _get_predict_nonlinearity(self):
+            made = super()._get_predict_nonlinearity()
+            return lambda z: made(z / 10)
+
+    class Two(NeuralNetBinaryClassifier):
+        def initialize_criterion(self):
+            super().initialize_criterion()
+            self.other_ = nn.MSELoss()
+            return self
+
+    for net in (Cooler(OneLogit), Two(OneLogit, module__ending="sigmoid")):
+        initialized(net)
+        nn.init.normal_(net.module_.head.weight, std=60.0)
+        expected = torch.as_tensor(net.predict_proba(X4)).reshape(37, -1)
+        for found in (represent(net, X4).probabilities, probabilities(net, X4)[0]):
+            torch.testing.assert_close(found[:, -1], expected[:, -1], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "nonlinearity",
     [

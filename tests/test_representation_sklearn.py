@@ -218,6 +218,15 @@ def test_probabilities_of_sparse_rows_are_asked_for_as_they_are():
     assert len(MarginQuery(FrozenEstimator(model)).fit(rows, y).query(rows, 3)) == 3
 
 
+def test_several_columns_of_labels_are_refused_for_probabilities_too():
+    two = MLPClassifier((4,), max_iter=5, random_state=0)
+    with pytest.warns(Warning, match=r"(?s).*converge"):
+        two.fit(X, np.column_stack([BINARY, 1 - BINARY]))
+    for ask in (represent, probabilities):
+        with pytest.raises(ValueError, match="multi-label y"):
+            ask(two, X)
+
+
 class Prepares(LogisticRegression):
     """Makes columns of its own, and clips its probabilities."""
 

@@ -107,10 +107,7 @@ def _(estimator, X, *, last_layer, device) -> Representation:
     """Represent rows by the activations of the last hidden layer."""
     _no_last_layer(estimator, last_layer)
     check_is_fitted(estimator)
-    if estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1:
-        raise ValueError(
-            "this MLPClassifier was fitted on multi-label y; one column of labels is needed."
-        )
+    _check_one_column(estimator)
     X = on_host(X)
     n_rows = num_rows(X)
     buffer = RowBuffer(n_rows, resolve_device(device))
@@ -131,6 +128,13 @@ def _(estimator, X, *, last_layer, device) -> Representation:
     )
 
 
+def _check_one_column(estimator) -> None:
+    if estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1:
+        raise ValueError(
+            "this MLPClassifier was fitted on multi-label y; one column of labels is needed."
+        )
+
+
 def _last_layer_of(perceptron, rows):
     """Return what the last layer of a multilayer perceptron gets, and what it gives."""
     activation = _ACTIVATIONS[perceptron.activation]
@@ -144,6 +148,9 @@ def _last_layer_of(perceptron, rows):
 @probabilities_adapter.register(MLPClassifier)
 def _(estimator, X, *, device):
     """Ask for the logit as well where there is one for two classes."""
+    if isinstance(estimator, MLPClassifier):
+        check_is_fitted(estimator)
+        _check_one_column(estimator)
     found, classes = probabilities_adapter.dispatch(object)(estimator, X, device=device)
     if found.shape[1] != 2 or not _is_of_sklearn(estimator):
         return found, classes

@@ -235,9 +235,8 @@ class _NetRows:
             self._run_in_its_own_way()
             return
         nonlinearity = net._get_predict_nonlinearity()
-        by_sigmoid = net.predict_nonlinearity == "auto" and isinstance(
-            getattr(net, "criterion_", None), nn.BCEWithLogitsLoss
-        )
+        # skorch's own for BCEWithLogitsLoss, which it has no public name for
+        by_sigmoid = getattr(nonlinearity, "__name__", "") == "_sigmoid_then_2d"
         for output in net.forward_iter(self.X, training=False, device=None):
             output = output[0] if isinstance(output, tuple) else output
             with torch.no_grad():
@@ -249,7 +248,8 @@ class _NetRows:
                     self.buffer.add("scores", scores.reshape(len(scores), -1))
                 if not isinstance(output, torch.Tensor):
                     pass  # it is done
-                elif by_sigmoid and columns == 1:  # 1 - p would lose digits of the first class
+                elif by_sigmoid and scores.numel() == len(scores):
+                    # 1 - p would lose digits of the first class
                     scores = scores.reshape(-1, 1)
                     scores = torch.sigmoid(torch.cat([-scores, scores], dim=1))
                 else:

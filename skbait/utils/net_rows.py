@@ -151,14 +151,15 @@ def _check_order(net, collate, X, what: str) -> None:
     def inputs(*some):
         return collate(deepcopy([*some]))[0]  # it may write to them
 
-    def sorts(one, other, known):
+    def sorts(one, other):
         both = inputs(one, other)
-        # cropped to the shortest, the rows may be the same
-        seen = not any(_same(both, inputs(each, each)) for each in (one, other))
-        if known or not all(map(_is_comparable, _leaves(both))):
-            seen = seen and _are_unlike(both)
-        # not by chance
-        return seen and all(_same(both, inputs(other, one)) for _ in range(_TRIED))
+        if any(_same(both, inputs(each, each)) for each in (one, other)):
+            return False  # cropped to the shortest, the rows are the same
+        if not all(map(_is_comparable, _leaves(both))) and not _are_unlike(
+            inputs(one, other, other)
+        ):
+            return False  # the rows may be what cannot be compared
+        return all(_same(both, inputs(other, one)) for _ in range(_TRIED))  # not by chance
 
     def places(one, other):
         batches = [[other] * k + [one] + [other] * (2 - k) for k in range(3)]
@@ -177,8 +178,7 @@ def _check_order(net, collate, X, what: str) -> None:
         items = [dataset[i] for i in np.unique(spread).tolist()]
         few = items[:: max(1, len(items) // _TRIED)]
         pairs = [pair for pair in pairwise(few) if not _same(*map(inputs, pair))]
-        kept = _keeps_labels(collate, items)
-        other_order = kept is False or any(sorts(*pair, bool(kept)) for pair in pairs)
+        other_order = _moves_labels(collate, items) or any(sorts(*pair) for pair in pairs)
         if not other_order:
             found = set().union(*(places(*pair) for pair in pairs))
             other_order = len(found) == 1 and (0, 1, 2) not in found
@@ -192,8 +192,8 @@ def _check_order(net, collate, X, what: str) -> None:
         )
 
 
-def _keeps_labels(collate, items) -> bool | None:
-    """Tell whether numbers that are given as labels come back in their order; None: not at all.
+def _moves_labels(collate, items) -> bool:
+    """Tell whether numbers that are given as labels come back in another order.
 
     Labels that come back as something else may be made into that by a table, in which numbers have
     no place.
@@ -202,12 +202,12 @@ def _keeps_labels(collate, items) -> bool | None:
     try:
         labels = sorted(float(label) for _, label in items)
         if labels not in map(sorted, _labels_of(collate, items)):
-            return None
+            return False
         numbered = [_with_label(i, n) for i, n in zip(items, numbers, strict=True)]
         found = [each for each in _labels_of(collate, numbered) if sorted(each) == sorted(numbers)]
     except Exception:  # they have no labels, or it takes no others
-        return None
-    return numbers in found if found else None
+        return False
+    return bool(found) and numbers not in found
 
 
 def _labels_of(collate, items) -> list:
@@ -244,9 +244,10 @@ def _odd_one(part) -> int:
 
 
 def _are_unlike(batch) -> bool:
-    """Tell whether an array of a batch has two rows, and these are not the same."""
+    """Tell whether an array of a batch has three rows that are not all the same."""
     arrays = [on_host(leaf) for leaf in _leaves(batch) if _is_comparable(leaf)]
-    return any(np.shape(rows)[:1] == (2,) and not _same(rows[0], rows[1]) for rows in arrays)
+    rows = [array for array in arrays if np.shape(array)[:1] == (3,)]
+    return any(not (_same(one, two) and _same(two, three)) for one, two, three in rows)
 
 
 def _restores(part) -> bool:
