@@ -116,10 +116,9 @@ class ResultsFile:
         except OSError as error:
             raise self._unusable(error, "read") from error
         lines = stored.split(b"\n")
-        if _is_part(lines[-1]):
-            del lines[-1]
-        else:
-            lines[-1] = lines[-1].rstrip(b"\0")
+        last = _without_zeros(lines.pop())
+        if not _is_part(last):
+            lines.append(last)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -173,12 +172,13 @@ def _number_of(value):
     return float(value)
 
 
-def _is_part(line):
-    """Tell whether a line is a part of a record, of which a crash has cut off the rest.
+def _without_zeros(line):
+    """Return the last line of a file without what a loss of power may leave behind it."""
+    return line.rstrip(b"\0")
 
-    A loss of power may leave zeros instead.
-    """
-    line = line.rstrip(b"\0")
+
+def _is_part(line):
+    """Tell whether a line is a part of a record, of which a crash has cut off the rest."""
     if line[: len(_BEGINNING)] != _BEGINNING[: len(line)]:
         return False
     try:
@@ -199,7 +199,7 @@ def _end_last_line(file):
     file.seek(0)
     stored = file.read()
     start = stored.rfind(b"\n") + 1
-    last = stored[start:].rstrip(b"\0")
+    last = _without_zeros(stored[start:])
     if _is_part(last):
         file.truncate(start)
     else:

@@ -301,9 +301,9 @@ class AcquisitionCurveDisplay:
             lines = self._draw_lines(ax, own)
             bands, bars = None, None
             if error_style == "fill_between":
-                bands = self._draw_bands(ax, lines, fill_between_kw)
+                bands = self._draw_errors(ax, lines, error_style, fill_between_kw)
             elif error_style == "errorbar":
-                bars = self._draw_bars(ax, lines, errorbar_kw)
+                bars = self._draw_errors(ax, lines, error_style, errorbar_kw)
             ax.set_xlabel("Labels")
             ax.set_ylabel(self.score_name if score_name is None else score_name)
             where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
@@ -329,40 +329,27 @@ class AcquisitionCurveDisplay:
             lines += ax.plot(self.n_labels[i], self.scores[i], **style)
         return lines
 
-    def _draw_bands(self, ax, lines, fill_between_kw):
+    def _draw_errors(self, ax, lines, error_style, given):
+        """Draw the errors right below the lines; None for a line without any."""
         from matplotlib.collections import PolyCollection
-
-        bands = []
-        for line, at, scores, errors in self._known_errors(lines):
-            style = _beneath(line) | {"alpha": 0.2, "linewidth": 0}
-            style = with_defaults(PolyCollection, style, fill_between_kw)
-            band = None
-            if errors is not None:
-                band = ax.fill_between(at, scores - errors, scores + errors, **style)
-            bands.append(band)
-        return bands
-
-    def _draw_bars(self, ax, lines, errorbar_kw):
         from matplotlib.lines import Line2D
 
-        bars = []
-        for line, at, scores, errors in self._known_errors(lines):
-            style = _beneath(line) | {"fmt": "none", "capsize": 2}
-            style = with_defaults(Line2D, style, errorbar_kw)
-            bars.append(None if errors is None else ax.errorbar(at, scores, errors, **style))
-        return bars
-
-    def _known_errors(self, lines):
-        """Yield each line with its points, and their errors or None where there are none."""
+        drawn = []
         for i, line in enumerate(lines):
-            errors = self.standard_errors[i]
-            errors = None if np.isnan(errors).all() else errors
-            yield line, self.n_labels[i], self.scores[i], errors
-
-
-def _beneath(line):
-    """Return the colour of a line, and a place right below it."""
-    return {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
+            at, scores, errors = self.n_labels[i], self.scores[i], self.standard_errors[i]
+            style = {"color": line.get_color(), "zorder": line.get_zorder() - 0.1}
+            if np.isnan(errors).all():
+                drawn.append(None)
+            elif error_style == "fill_between":
+                style = with_defaults(
+                    PolyCollection, style | {"alpha": 0.2, "linewidth": 0}, given
+                )
+                drawn.append(ax.fill_between(at, scores - errors, scores + errors, **style))
+            else:
+                style |= {"fmt": "none", "capsize": 2}
+                style = with_defaults(Line2D, style, given)
+                drawn.append(ax.errorbar(at, scores, errors, **style))
+        return drawn
 
 
 def _kwargs_of(name, curve_kwargs, names):

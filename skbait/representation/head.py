@@ -156,32 +156,6 @@ class Head:
         return torch.where(total > 0, each / total, torch.full_like(each, 1 / each.shape[-1]))
 
 
-def of_single_logit(probabilities: torch.Tensor, logits: torch.Tensor | None) -> torch.Tensor:
-    """Return the probabilities of two classes with the digits that 1 - p has lost.
-
-    Parameters
-    ----------
-    probabilities : torch.Tensor of shape (N, K)
-        What the model gives.
-    logits : torch.Tensor of shape (N, K') or None
-        What its last layer gives.
-
-    Returns
-    -------
-    torch.Tensor of shape (N, K)
-        Those of the logits where there is one a row and the probabilities of the second class are
-        its sigmoid, but for rounding; else what was given.
-    """
-    if logits is None or logits.shape[1] != 1 or probabilities.shape[1] != 2:
-        return probabilities
-    own = torch.sigmoid(torch.cat([-logits, logits], dim=1).to(probabilities))
-    numbers = torch.finfo(own.dtype)
-    alike = torch.allclose(
-        own[:, 1], probabilities[:, 1], rtol=numbers.eps**0.75, atol=numbers.tiny
-    ) and torch.allclose(own[:, 0], probabilities[:, 0], rtol=0.0, atol=8 * numbers.eps)
-    return own if alike else probabilities
-
-
 def in_order(values: torch.Tensor, columns, dim: int = 0) -> torch.Tensor:
     """Return what belongs to classes in another order of them.
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import SGDClassifier
@@ -17,7 +18,7 @@ from skbait.representation.base import (
     probabilities_adapter,
     represent_adapter,
 )
-from skbait.representation.head import linear_head, of_single_logit
+from skbait.representation.head import linear_head
 from skbait.representation.result import Representation
 from skbait.representation.rows import RowBuffer, as_tensor, blocks_of
 from skbait.utils.data import num_rows, on_host
@@ -72,11 +73,9 @@ def _(estimator, X, *, last_layer, device) -> Representation:
             buffer.add("features", rows.toarray() if sparse.issparse(rows) else rows)
     features = as_tensor(X, device) if shared else buffer.get("features")
     probabilities, logits = buffer.get("probabilities"), buffer.get("logits")
-    if probabilities is not None and _is_of_sklearn(estimator):
-        probabilities = of_single_logit(probabilities, logits)
     return Representation(
         features,
-        probabilities,
+        _with_all_digits(estimator, probabilities, logits),
         logits,
         estimator.classes_,
         _head_of(estimator),
@@ -116,12 +115,10 @@ def _(estimator, X, *, last_layer, device) -> Representation:
         buffer.add("features", h.toarray() if sparse.issparse(h) else h)
         buffer.add("logits", logits)
         buffer.add("probabilities", estimator.predict_proba(block))
-    probabilities, logits = buffer.get("probabilities"), buffer.get("logits")
-    if _is_of_sklearn(estimator):
-        probabilities = of_single_logit(probabilities, logits)
+    logits = buffer.get("logits")
     return Representation(
         buffer.get("features"),
-        probabilities,
+        _with_all_digits(estimator, buffer.get("probabilities"), logits),
         logits,
         estimator.classes_,
         linear_head(estimator.coefs_[-1].T, estimator.intercepts_[-1]),
@@ -162,9 +159,27 @@ def _(estimator, X, *, device):
         else:
             logits = estimator.decision_function(block)
         buffer.add("logits", logits.reshape(len(logits), -1))
-    return of_single_logit(found, buffer.get("logits")), classes
+    return _with_all_digits(estimator, found, buffer.get("logits")), classes
 
 
 def _is_of_sklearn(estimator) -> bool:
     """Tell whether it is no subclass, which may make probabilities in its own way."""
     return type(estimator).__module__.partition(".")[0] == "sklearn"
+
+
+def _with_all_digits(estimator, probabilities, logits):
+    """Return the probabilities of two classes with the digits that 1 - p has lost.
+
+    They are made of the logits (N, 1) where the second class has their sigmoid, but for rounding;
+    else they are what was given.
+    """
+    if probabilities is None or not _is_of_sklearn(estimator):
+        return probabilities
+    if logits.shape[1] != 1 or probabilities.shape[1] != 2:
+        return probabilities
+    own = torch.sigmoid(torch.cat([-logits, logits], dim=1).to(probabilities))
+    numbers = torch.finfo(own.dtype)
+    alike = torch.allclose(
+        own[:, 1], probabilities[:, 1], rtol=numbers.eps**0.75, atol=numbers.tiny
+    ) and torch.allclose(own[:, 0], probabilities[:, 0], rtol=0.0, atol=8 * numbers.eps)
+    return own if alike else probabilities

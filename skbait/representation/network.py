@@ -236,7 +236,8 @@ class _NetRows:
             return
         nonlinearity = net._get_predict_nonlinearity()
         # skorch's own for BCEWithLogitsLoss, which it has no public name for
-        by_sigmoid = getattr(nonlinearity, "__name__", "") == "_sigmoid_then_2d"
+        if getattr(nonlinearity, "__name__", "") == "_sigmoid_then_2d":
+            nonlinearity = _sigmoid_of_both
         for output in net.forward_iter(self.X, training=False, device=None):
             output = output[0] if isinstance(output, tuple) else output
             with torch.no_grad():
@@ -246,13 +247,7 @@ class _NetRows:
                 self._check_calls(len(scores), columns)
                 if self.layer_name is None:  # else there are the features
                     self.buffer.add("scores", scores.reshape(len(scores), -1))
-                if not isinstance(output, torch.Tensor):
-                    pass  # it is done
-                elif by_sigmoid and scores.numel() == len(scores):
-                    # 1 - p would lose digits of the first class
-                    scores = scores.reshape(-1, 1)
-                    scores = torch.sigmoid(torch.cat([-scores, scores], dim=1))
-                else:
+                if isinstance(output, torch.Tensor):  # else it is done
                     scores = nonlinearity(scores)
                 self.buffer.add("outputs", _one_matrix(scores))
 
@@ -318,6 +313,11 @@ class _NetRows:
             "probabilities, for example predict_nonlinearity=functools.partial(torch.softmax, "
             "dim=-1)."
         )
+
+
+def _sigmoid_of_both(logits: torch.Tensor) -> torch.Tensor:
+    """Do what skorch does for a single logit, where 1 - p loses the digits of the first class."""
+    return torch.sigmoid(torch.stack((-logits, logits), dim=1))
 
 
 def _one_matrix(outputs: torch.Tensor) -> torch.Tensor:
